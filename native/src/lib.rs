@@ -1,0 +1,1 @@
+//! MoteLM on a machine with an operating system: memory maps, threads, CPU detection.
