@@ -8,6 +8,8 @@ extern crate alloc;
 pub mod bytes;
 pub mod error;
 pub mod exec;
+pub mod gguf;
+pub mod quant;
 
 pub use bytes::Bytes;
 pub use error::{At, Error, ErrorKind, Result};
