@@ -1,37 +1,303 @@
-//! Tensor types.
+//! How weights lie in a file: the block formats of GGML, their numbers, sizes, decoders and encoders.
+//!
+//! A row of weights is cut into blocks of [`Format::BLOCK`] elements, each of which takes [`Format::BYTES`] bytes.
+//! Plain types (`F32`, `F16`, ...) are blocks of one element. In the others a block holds small integers `q` and, for
+//! every group of them, a scale and a minimum: a weight is `scale * q - min` ([`Quantized`]). How the integers are
+//! packed and how the scales are squeezed is all that differs, and each format's file tells just that.
+//!
+//! # Adding a format
+//! 1. Write `quant/NAME.rs`: a unit struct named like the GGML type, `impl Format` for it, and `impl Quantized` when
+//!    its weights are integers in groups (then `decode` is one line).
+//! 2. Add its `mod` line and its word in `formats!` below.
+//!
+//! That is all: [`Dtype`], sizes, names, [`dequantize`], [`quantize`] and the tests iterate the registry. The tests
+//! compare with every case of that name in the reference set, and name the types of the set that have no format here.
 
-/// How a tensor's elements are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// IEEE single precision.
-    F32,
-    /// IEEE half precision.
-    F16,
+use alloc::format;
+use core::fmt;
+
+use crate::{Error, ErrorKind, Result};
+
+pub mod float16;
+mod search;
+
+pub mod plain;
+pub mod q4_0;
+pub mod q4_1;
+pub mod q5_0;
+pub mod q5_1;
+pub mod q8_0;
+
+formats! {
+    plain::F32,
+    plain::F16,
+    plain::BF16,
+    plain::F64,
+    plain::I8,
+    plain::I16,
+    plain::I32,
+    plain::I64,
+    q4_0::Q4_0,
+    q4_1::Q4_1,
+    q5_0::Q5_0,
+    q5_1::Q5_1,
+    q8_0::Q8_0,
+}
+
+/// A way to lay weights down in blocks.
+pub trait Format {
+    /// The type number in GGUF tensor tables.
+    const ID: u32;
+    /// Elements per block.
+    const BLOCK: usize;
+    /// Bytes per block.
+    const BYTES: usize;
+
+    /// Writes the `BLOCK` values of one block of `BYTES` bytes. Any bytes decode to something.
+    fn decode(block: &[u8], out: &mut [f32]);
+
+    /// Makes the block of `BYTES` bytes that comes close to `x`, `BLOCK` values.
+    ///
+    /// `importance` weighs the squared error of each value; without it all count the same. NaN and infinity end up
+    /// as something or other.
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
+}
+
+/// A format whose weights are integers in groups: `scale * q - min`.
+pub trait Quantized: Format {
+    /// Elements that share a scale and a minimum; divides `BLOCK`.
+    const GROUP: usize;
+
+    /// Writes the `BLOCK` integers of one block.
+    fn integers(block: &[u8], q: &mut [i8]);
+
+    /// Writes the scale and the minimum of each of the `BLOCK / GROUP` groups of one block.
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]);
+}
+
+/// Most elements in a block of any format.
+pub const MAX_BLOCK: usize = 256;
+/// Most groups in a block of any format.
+pub const MAX_GROUPS: usize = 32;
+
+/// [`Format::decode`] of every quantised format. Nothing is fused, so the result is the reference's to the bit
+/// (subtracting a minimum of zero changes nothing, not even the sign of a zero).
+fn decode_groups<F: Quantized>(block: &[u8], out: &mut [f32]) {
+    let mut q = [0; MAX_BLOCK];
+    let (mut scale, mut min) = ([0.0; MAX_GROUPS], [0.0; MAX_GROUPS]);
+    F::integers(block, &mut q[..F::BLOCK]);
+    F::scales(block, &mut scale[..F::BLOCK / F::GROUP], &mut min[..F::BLOCK / F::GROUP]);
+    for (group, (out, q)) in out.chunks_exact_mut(F::GROUP).zip(q.chunks_exact(F::GROUP)).enumerate() {
+        for (out, &q) in out.iter_mut().zip(q) {
+            *out = scale[group] * f32::from(q) - min[group];
+        }
+    }
+}
+
+/// Rows, their length, importance per column, the blocks to write.
+type EncodeRows = fn(&[f32], usize, Option<&[f32]>, &mut [u8]);
+
+/// What the registry knows of a format.
+struct Facts {
+    name: &'static str,
+    id: u32,
+    block: usize,
+    bytes: usize,
+    decode: fn(&[u8], &mut [f32]),
+    encode: EncodeRows,
+}
+
+impl Facts {
+    const fn of<F: Format>(name: &'static str) -> Self {
+        Self {
+            name,
+            id: F::ID,
+            block: F::BLOCK,
+            bytes: F::BYTES,
+            decode: decode_blocks::<F>,
+            encode: encode_rows::<F>,
+        }
+    }
+}
+
+fn decode_blocks<F: Format>(bytes: &[u8], out: &mut [f32]) {
+    for (block, out) in bytes.chunks_exact(F::BYTES).zip(out.chunks_exact_mut(F::BLOCK)) {
+        F::decode(block, out);
+    }
+}
+
+fn encode_rows<F: Format>(x: &[f32], row_len: usize, importance: Option<&[f32]>, out: &mut [u8]) {
+    let blocks = x.chunks_exact(F::BLOCK).zip(out.chunks_exact_mut(F::BYTES));
+    for (i, (x, out)) in blocks.enumerate() {
+        let column = i * F::BLOCK % row_len;
+        F::encode(x, importance.map(|weights| &weights[column..column + F::BLOCK]), out);
+    }
+}
+
+/// Makes [`Dtype`] out of the list of formats.
+macro_rules! formats {
+    ($($module:ident::$name:ident,)*) => {
+        /// The type of a tensor's elements: one of the registered formats.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(non_camel_case_types, reason = "these are the field's own names")]
+        #[non_exhaustive]
+        pub enum Dtype {
+            $(#[doc = concat!("[`", stringify!($module), "::", stringify!($name), "`]")] $name,)*
+        }
+
+        impl Dtype {
+            /// Every format there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            const FACTS: &'static [Facts] = &[$(Facts::of::<$module::$name>(stringify!($name))),*];
+
+            /// Calls `visitor` with the format's type: the way from a tensor to code that is compiled per format.
+            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+                match self {
+                    $(Self::$name => visitor.visit::<$module::$name>(),)*
+                }
+            }
+        }
+    };
+}
+use formats;
+
+/// Code that is compiled once per format; see [`Dtype::visit`].
+pub trait Visitor {
+    /// What it returns.
+    type Output;
+
+    /// Runs for the format `F`.
+    fn visit<F: Format>(self) -> Self::Output;
 }
 
 impl Dtype {
-    /// The type with ggml's number `id`.
+    const fn facts(self) -> &'static Facts {
+        &Self::FACTS[self as usize]
+    }
+
+    /// The format with this number in GGUF tensor tables.
     pub fn from_id(id: u32) -> Option<Self> {
-        [Self::F32, Self::F16].into_iter().find(|dtype| dtype.id() == id)
+        Self::ALL.iter().copied().find(|dtype| dtype.id() == id)
     }
 
-    /// ggml's number.
-    pub fn id(self) -> u32 {
-        self as u32
+    /// The format of this name (`Q4_K`), in upper or lower case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|dtype| dtype.name().eq_ignore_ascii_case(name))
     }
 
-    /// ggml's name.
-    pub fn name(self) -> &'static str {
-        ["F32", "F16"][self as usize]
+    /// The number in GGUF tensor tables.
+    pub const fn id(self) -> u32 {
+        self.facts().id
+    }
+
+    /// The name that GGML gave it.
+    pub const fn name(self) -> &'static str {
+        self.facts().name
     }
 
     /// Elements per block.
-    pub fn block_len(self) -> usize {
-        1
+    pub const fn block_len(self) -> usize {
+        self.facts().block
     }
 
-    /// Bytes of a tensor of this shape, or `None` when rows are not whole blocks or the size overflows.
+    /// Bytes per block.
+    pub const fn block_bytes(self) -> usize {
+        self.facts().bytes
+    }
+
+    /// Bytes of a row of `cols` elements, or `None` when that is not whole blocks or does not fit a `usize`.
+    pub const fn row_bytes(self, cols: usize) -> Option<usize> {
+        if !cols.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        (cols / self.block_len()).checked_mul(self.block_bytes())
+    }
+
+    /// Bytes of a tensor of this shape (rows first), or `None` as for [`Dtype::row_bytes`].
     pub fn tensor_bytes(self, shape: &[usize; 4]) -> Option<usize> {
-        shape.iter().try_fold(4 >> self as usize, |bytes: usize, &dim| bytes.checked_mul(dim))
+        shape[1..].iter().try_fold(self.row_bytes(shape[0])?, |bytes, &dim| bytes.checked_mul(dim))
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Decodes whole blocks.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] when `out` is not whole blocks, or `bytes` is not as long as they are.
+pub fn dequantize(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    check(dtype, out.len(), bytes.len())?;
+    (dtype.facts().decode)(bytes, out);
+    Ok(())
+}
+
+/// Encodes rows of `row_len` elements each.
+///
+/// `importance` holds one weight per column: how much the squared error there counts.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] when `x` is not whole rows, rows are not whole blocks, `importance` is not one row, or `out`
+/// is not as long as the blocks are.
+pub fn quantize(
+    dtype: Dtype,
+    x: &[f32],
+    row_len: usize,
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<()> {
+    if row_len == 0 || !x.len().is_multiple_of(row_len) {
+        let what = format!("{} elements are not whole rows of {row_len}", x.len());
+        return Err(Error::new(ErrorKind::Argument, what));
+    }
+    if dtype.row_bytes(row_len).is_none() {
+        let what =
+            format!("rows of {row_len} elements are not whole {dtype} blocks of {}", dtype.block_len());
+        return Err(Error::new(ErrorKind::Argument, what));
+    }
+    if let Some(weights) = importance.filter(|weights| weights.len() != row_len) {
+        let what = format!("{} importance weights for rows of {row_len} elements", weights.len());
+        return Err(Error::new(ErrorKind::Argument, what));
+    }
+    check(dtype, x.len(), out.len())?;
+    (dtype.facts().encode)(x, row_len, importance, out);
+    Ok(())
+}
+
+fn check(dtype: Dtype, elements: usize, bytes: usize) -> Result<()> {
+    if dtype.row_bytes(elements) == Some(bytes) {
+        return Ok(());
+    }
+    let what = format!(
+        "{bytes} bytes for {elements} elements of {dtype}, which takes {} bytes for each {}",
+        dtype.block_bytes(),
+        dtype.block_len()
+    );
+    Err(Error::new(ErrorKind::Argument, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_has_its_own_number_and_name() {
+        for &dtype in Dtype::ALL {
+            assert_eq!(Dtype::from_id(dtype.id()), Some(dtype));
+            assert_eq!(Dtype::from_name(dtype.name()), Some(dtype));
+            assert!(dtype.block_len() <= MAX_BLOCK, "{dtype}");
+        }
+        assert_eq!(Dtype::from_id(u32::MAX), None);
+    }
+
+    #[test]
+    fn rows_are_whole_blocks() {
+        assert_eq!(Dtype::Q4_0.row_bytes(64), Some(36));
+        assert_eq!(Dtype::Q4_0.row_bytes(48), None);
+        assert_eq!(Dtype::F32.row_bytes(usize::MAX), None);
     }
 }

@@ -1,0 +1,60 @@
+//! Q4_0: 4 bits per weight around zero.
+//!
+//! ```text
+//! scale: f16 | 16 bytes of nibbles        32 weights, scale * (nibble - 8)
+//! ```
+//! Byte `i` holds weight `i` in its low nibble and weight `16 + i` in the high one.
+
+use super::float16::{read_f16, write_f16};
+use super::search::{farthest, inverse};
+use super::{Format, Quantized, decode_groups};
+
+/// Where the nibbles begin.
+pub const NIBBLES: usize = 2;
+
+/// 4 bits, one scale per 32.
+#[derive(Debug, Clone, Copy)]
+pub struct Q4_0;
+
+impl Format for Q4_0 {
+    const ID: u32 = 2;
+    const BLOCK: usize = 32;
+    const BYTES: usize = 18;
+
+    fn decode(block: &[u8], out: &mut [f32]) {
+        decode_groups::<Self>(block, out);
+    }
+
+    /// The value farthest from zero becomes -8, whatever its sign: the side that reaches farther gets the extra step.
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let _ = importance;
+        let scale = farthest(x) / -8.0;
+        write_f16(out, 0, scale);
+        let inverse = inverse(scale);
+        // The reference adds 8.5 and cuts: its rounding of negative halves differs from `round`.
+        let nibble = |x: f32| ((x * inverse + 8.5) as u8).min(15);
+        let (low, high) = x.split_at(16);
+        for ((out, &low), &high) in out[NIBBLES..].iter_mut().zip(low).zip(high) {
+            *out = nibble(low) | nibble(high) << 4;
+        }
+    }
+}
+
+impl Quantized for Q4_0 {
+    const GROUP: usize = 32;
+
+    #[inline]
+    fn integers(block: &[u8], q: &mut [i8]) {
+        let (low, high) = q.split_at_mut(16);
+        for ((&byte, low), high) in block[NIBBLES..].iter().zip(low).zip(high) {
+            *low = (byte & 15) as i8 - 8;
+            *high = (byte >> 4) as i8 - 8;
+        }
+    }
+
+    #[inline]
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
+        scale[0] = read_f16(block, 0);
+        min[0] = 0.0;
+    }
+}

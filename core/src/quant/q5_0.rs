@@ -1,0 +1,81 @@
+//! Q5_0: 5 bits per weight around zero.
+//!
+//! ```text
+//! scale: f16 | fifth bits: u32 | 16 bytes of nibbles        32 weights, scale * (nibble + 16 * fifth - 16)
+//! ```
+//! Nibbles lie as in [`super::q4_0`]; bit `i` of the word belongs to weight `i`.
+
+use super::float16::{read_f16, write_f16};
+use super::search::{farthest, inverse};
+use super::{Format, Quantized, decode_groups};
+
+/// Where the word of fifth bits lies.
+pub const FIFTHS: usize = 2;
+/// Where the nibbles begin.
+pub const NIBBLES: usize = 6;
+
+/// 5 bits, one scale per 32.
+#[derive(Debug, Clone, Copy)]
+pub struct Q5_0;
+
+/// Writes the 32 integers 0 to 31 that lie at `at`: their fifth bits, then their nibbles.
+#[inline]
+pub(super) fn unpack(block: &[u8], at: usize, q: &mut [i8], offset: i8) {
+    let fifths = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let (low, high) = q.split_at_mut(16);
+    for (i, ((&byte, low), high)) in block[at + 4..].iter().zip(low).zip(high).enumerate() {
+        let fifth = |weight: usize| ((fifths >> weight & 1) << 4) as u8;
+        *low = (byte & 15 | fifth(i)) as i8 - offset;
+        *high = (byte >> 4 | fifth(i + 16)) as i8 - offset;
+    }
+}
+
+/// The reverse of [`unpack`].
+pub(super) fn pack(q: &[u8; 32], at: usize, out: &mut [u8]) {
+    let mut fifths = 0;
+    for (i, &q) in q.iter().enumerate() {
+        fifths |= u32::from(q >> 4) << i;
+    }
+    out[at..at + 4].copy_from_slice(&fifths.to_le_bytes());
+    for (i, out) in out[at + 4..].iter_mut().enumerate() {
+        *out = q[i] & 15 | q[i + 16] << 4;
+    }
+}
+
+impl Format for Q5_0 {
+    const ID: u32 = 6;
+    const BLOCK: usize = 32;
+    const BYTES: usize = 22;
+
+    fn decode(block: &[u8], out: &mut [f32]) {
+        decode_groups::<Self>(block, out);
+    }
+
+    /// As [`super::q4_0`]: the value farthest from zero becomes -16.
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let _ = importance;
+        let scale = farthest(x) / -16.0;
+        write_f16(out, 0, scale);
+        let inverse = inverse(scale);
+        let mut q = [0; 32];
+        for (q, &x) in q.iter_mut().zip(x) {
+            *q = ((x * inverse + 16.5) as u8).min(31);
+        }
+        pack(&q, FIFTHS, out);
+    }
+}
+
+impl Quantized for Q5_0 {
+    const GROUP: usize = 32;
+
+    #[inline]
+    fn integers(block: &[u8], q: &mut [i8]) {
+        unpack(block, FIFTHS, q, 16);
+    }
+
+    #[inline]
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
+        scale[0] = read_f16(block, 0);
+        min[0] = 0.0;
+    }
+}

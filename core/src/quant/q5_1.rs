@@ -1,0 +1,59 @@
+//! Q5_1: 5 bits per weight above a minimum.
+//!
+//! ```text
+//! scale: f16 | lowest: f16 | fifth bits: u32 | 16 bytes of nibbles        32 weights, scale * q + lowest
+//! ```
+//! The integers lie as in [`super::q5_0`].
+
+use super::float16::{read_f16, write_f16};
+use super::q5_0::{pack, unpack};
+use super::search::{extremes, inverse};
+use super::{Format, Quantized, decode_groups};
+
+/// Where the word of fifth bits lies.
+pub const FIFTHS: usize = 4;
+/// Where the nibbles begin.
+pub const NIBBLES: usize = 8;
+
+/// 5 bits, one scale and one minimum per 32.
+#[derive(Debug, Clone, Copy)]
+pub struct Q5_1;
+
+impl Format for Q5_1 {
+    const ID: u32 = 7;
+    const BLOCK: usize = 32;
+    const BYTES: usize = 24;
+
+    fn decode(block: &[u8], out: &mut [f32]) {
+        decode_groups::<Self>(block, out);
+    }
+
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let _ = importance;
+        let (lowest, highest) = extremes(x);
+        let scale = (highest - lowest) / 31.0;
+        write_f16(out, 0, scale);
+        write_f16(out, 2, lowest);
+        let inverse = inverse(scale);
+        let mut q = [0; 32];
+        for (q, &x) in q.iter_mut().zip(x) {
+            *q = (((x - lowest) * inverse + 0.5) as u8).min(31);
+        }
+        pack(&q, FIFTHS, out);
+    }
+}
+
+impl Quantized for Q5_1 {
+    const GROUP: usize = 32;
+
+    #[inline]
+    fn integers(block: &[u8], q: &mut [i8]) {
+        unpack(block, FIFTHS, q, 0);
+    }
+
+    #[inline]
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
+        scale[0] = read_f16(block, 0);
+        min[0] = -read_f16(block, 2);
+    }
+}
