@@ -1,6 +1,6 @@
 //! Who runs the pieces of a parallel step: the host's threads, or the caller itself.
 //!
-//! The only code of the engine that gives several threads parts of one buffer is [`for_chunks`].
+//! The only code of the engine that gives several threads parts of one buffer is [`for_chunks`] and [`for_columns`].
 #![allow(unsafe_code)]
 
 use core::marker::PhantomData;
@@ -58,6 +58,65 @@ pub fn for_chunks<T: Send>(
     });
 }
 
+/// Cuts the rows of `data`, `stride` elements each, into columns of `len` elements (the last may be narrower) and calls
+/// `f(first_column, columns)` for each: a task that makes some outputs of every token writes them where they belong.
+///
+/// # Panics
+/// When `len` is 0, or `data` is not whole rows.
+pub fn for_columns<T: Send>(
+    exec: &dyn Executor,
+    data: &mut [T],
+    stride: usize,
+    len: usize,
+    f: impl Fn(usize, &mut Columns<'_, T>) + Sync,
+) {
+    assert!(len > 0, "columns have at least one element");
+    if data.is_empty() {
+        return;
+    }
+    assert!(stride > 0 && data.len().is_multiple_of(stride), "{} elements in rows of {stride}", data.len());
+    let rows = data.len() / stride;
+    let shared = Shared { start: data.as_mut_ptr(), len: data.len(), borrow: PhantomData };
+    let task = |i: usize| {
+        let first = i * len;
+        f(first, &mut Columns { data: &shared, rows, stride, first, width: len.min(stride - first) });
+    };
+    let n = stride.div_ceil(len);
+    if n == 1 { task(0) } else { exec.run(n, &task) }
+}
+
+/// Neighbouring columns of a matrix in row-major order, given to one task by [`for_columns`].
+pub struct Columns<'a, T> {
+    data: &'a Shared<'a, T>,
+    rows: usize,
+    stride: usize,
+    first: usize,
+    width: usize,
+}
+
+impl<T> Columns<'_, T> {
+    /// How many rows the matrix has.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many columns these are.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// These columns of one row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: `for_columns` makes `first + width <= stride` and `rows * stride` the length, so the part is inside.
+        // Each task has other columns, made once per index, and `&mut self` keeps this task's own parts apart.
+        unsafe { self.data.part(row * self.stride + self.first, self.width) }
+    }
+}
+
 /// A mutable slice whose disjoint parts may go to several threads.
 struct Shared<'a, T> {
     start: *mut T,
@@ -111,6 +170,23 @@ mod tests {
                     chunk.iter_mut().enumerate().for_each(|(j, x)| *x += i * len + j);
                 });
                 assert!(data.iter().enumerate().all(|(i, &x)| i == x), "chunks of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_column_belongs_to_one_task() {
+        for exec in [&Inline as &dyn Executor, &Scoped] {
+            for len in [1, 2, 7, 100] {
+                let mut data = [0usize; 3 * 7];
+                for_columns(exec, &mut data, 7, len, |first, columns| {
+                    assert_eq!(columns.width(), len.min(7 - first));
+                    for row in 0..columns.rows() {
+                        let part = columns.row(row).iter_mut().enumerate();
+                        part.for_each(|(j, x)| *x += row * 7 + first + j);
+                    }
+                });
+                assert!(data.iter().enumerate().all(|(i, &x)| i == x), "columns of {len}");
             }
         }
     }

@@ -9,7 +9,9 @@ pub mod bytes;
 pub mod error;
 pub mod exec;
 pub mod gguf;
+pub mod ops;
 pub mod quant;
+pub mod simd;
 
 pub use bytes::Bytes;
 pub use error::{At, Error, ErrorKind, Result};

@@ -1,0 +1,4 @@
+//! What a layer is made of.
+
+pub mod activations;
+pub mod matmul;

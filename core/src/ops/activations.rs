@@ -1,0 +1,163 @@
+//! What a layer's matrices multiply: the tokens' values, and the same rounded to bytes when that is of use.
+//!
+//! Integer weights meet integer activations: every 32 values share the scale `max |x| / 127` and become signed bytes.
+//! The rounding is done once for all matrices that read the same values (query, key and value; gate and up). Formats
+//! whose weights have a minimum need the sum of the activations of its group too, so that is kept beside them.
+
+use alloc::vec::Vec;
+
+use super::matmul::{Cx, Precision};
+use crate::exec;
+use crate::quant::Dtype;
+use crate::simd::{Isa, Kernel};
+
+/// Values in a [`Step`].
+pub(crate) const STEP: usize = 256;
+
+/// 256 neighbouring values of one token, rounded: what a kernel takes in one step. The last step of a token is filled
+/// up with zeros.
+#[derive(Clone)]
+#[repr(C, align(32))]
+pub(crate) struct Step {
+    /// The integers, -127 to 127, as their bits.
+    pub q: [[u8; 32]; 8],
+    /// The scale of each 32.
+    pub scale: [f32; 8],
+    /// Scale times sum of the integers of each 32.
+    pub sum: [f32; 8],
+    /// The same for each 16.
+    pub half_sum: [[f32; 8]; 2],
+}
+
+impl Step {
+    const ZERO: Self = Self { q: [[0; 32]; 8], scale: [0.0; 8], sum: [0.0; 8], half_sum: [[0.0; 8]; 2] };
+}
+
+/// Buffers for rounded activations, allocated once.
+pub struct Activations {
+    steps: Vec<Step>,
+}
+
+/// The values that [`super::matmul::matmul`] multiplies with: `tokens x cols`.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) cols: usize,
+    /// The rounded values, `cols / 256` steps (rounded up) for each token; none when no matrix wanted them.
+    #[expect(dead_code, reason = "read by the integer formats")]
+    pub(crate) steps: &'a [Step],
+}
+
+impl<'a> Input<'a> {
+    /// Values as they are, `tokens x cols`; integer weights will be decoded to meet them.
+    ///
+    /// # Panics
+    /// When `x` is not whole rows of `cols`.
+    pub fn new(x: &'a [f32], cols: usize) -> Self {
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
+        Self { x, cols, steps: &[] }
+    }
+
+    /// How many tokens these are.
+    pub fn tokens(&self) -> usize {
+        self.x.len() / self.cols
+    }
+
+    /// Values per token.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+}
+
+impl Activations {
+    /// Buffers for up to `max_tokens` tokens at once of up to `max_cols` values each.
+    pub fn new(max_tokens: usize, max_cols: usize) -> Self {
+        let mut steps = Vec::new();
+        steps.resize(max_tokens * max_cols.div_ceil(STEP), Step::ZERO);
+        Self { steps }
+    }
+
+    /// What [`Self::new`] will allocate, in bytes; `None` beyond a `usize`.
+    pub fn bytes(max_tokens: usize, max_cols: usize) -> Option<usize> {
+        max_tokens.checked_mul(max_cols.div_ceil(STEP))?.checked_mul(size_of::<Step>())
+    }
+
+    /// Makes `x`, `tokens x cols`, ready for matrices of the types `weights`; rounds only if one of them wants that.
+    ///
+    /// # Panics
+    /// When `x` is not whole rows of `cols`, or more than the buffers were made for.
+    pub fn prepare<'a>(
+        &'a mut self,
+        cx: &Cx<'_>,
+        x: &'a [f32],
+        cols: usize,
+        weights: impl IntoIterator<Item = Dtype>,
+    ) -> Input<'a> {
+        let input = Input::new(x, cols);
+        if cx.precision == Precision::Exact || !weights.into_iter().any(super::matmul::is_integer) {
+            return input;
+        }
+        let per_token = cols.div_ceil(STEP);
+        let steps = &mut self.steps[..input.tokens() * per_token];
+        exec::for_chunks(cx.exec, steps, per_token, |token, steps| {
+            cx.level.run(Round { x: &x[token * cols..][..cols], steps });
+        });
+        Input { steps, ..input }
+    }
+}
+
+/// Rounds one token's values.
+struct Round<'a> {
+    x: &'a [f32],
+    steps: &'a mut [Step],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        for (x, step) in self.x.chunks(STEP).zip(self.steps) {
+            let (whole, rest) = x.as_chunks::<32>();
+            for (group, x) in whole.iter().enumerate() {
+                round_group(isa, x, step, group);
+            }
+            if rest.is_empty() && whole.len() == STEP / 32 {
+                continue;
+            }
+            let mut last = [0.0; 32];
+            last[..rest.len()].copy_from_slice(rest);
+            round_group(isa, &last, step, whole.len());
+            for group in whole.len() + 1..STEP / 32 {
+                round_group(isa, &[0.0; 32], step, group);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn round_group<I: Isa>(isa: I, x: &[f32; 32], step: &mut Step, group: usize) {
+    let x = x.as_chunks::<8>().0;
+    let v = [isa.load(&x[0]), isa.load(&x[1]), isa.load(&x[2]), isa.load(&x[3])];
+    let max = isa.max_abs(isa.max_abs(v[0], v[1]), isa.max_abs(v[2], v[3]));
+    // Lane by lane in integers: NaN and infinity reach the scale, and through it every output.
+    let max = isa.to_array(max).into_iter().fold(0, |max, x| x.to_bits().max(max));
+    let scale = f32::from_bits(max) / 127.0;
+    // The smallest subnormals have no finite inverse; they round to zero.
+    let inverse = if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 };
+    let inverse = isa.splat(inverse);
+    let q = isa.round([
+        isa.mul(v[0], inverse),
+        isa.mul(v[1], inverse),
+        isa.mul(v[2], inverse),
+        isa.mul(v[3], inverse),
+    ]);
+    isa.store_bytes(q, &mut step.q[group]);
+    step.scale[group] = scale;
+    let sums = isa.to_array(isa.float_i32(isa.dot_u7(isa.splat_bytes(1), q)));
+    let low = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    let high = (sums[4] + sums[5]) + (sums[6] + sums[7]);
+    step.half_sum[group / 4][group % 4 * 2] = scale * low;
+    step.half_sum[group / 4][group % 4 * 2 + 1] = scale * high;
+    step.sum[group] = scale * (low + high);
+}

@@ -1,0 +1,336 @@
+//! Vectors: what a kernel may ask of a processor, and how it gets onto the best instructions there are.
+//!
+//! A kernel is written once, over the trait [`Isa`]: eight `f32` lanes, eight `i32` lanes and 32 bytes, whatever the
+//! registers really hold. Each instruction set is one file below this one and one variant of [`Level`]; intrinsics
+//! live nowhere else. A value of an instruction set's type is the proof that the processor has it: only the host,
+//! which asked the processor, can make one.
+//!
+//! # Entering
+//! The compiler uses an instruction set's registers only inside functions marked for it, and a call across that mark
+//! is never inlined. So the mark is crossed once per piece of work, not once per vector: a kernel is a struct that
+//! holds its arguments, and [`Level::run`] calls it inside a marked function into which everything is inlined.
+//!
+//! ```
+//! use motelm_core::simd::{Isa, Kernel, Level};
+//!
+//! /// Sums the products of several pairs of rows, entered once for all of them.
+//! struct Dots<'a>(&'a [(&'a [f32], &'a [f32])]);
+//!
+//! impl Kernel for Dots<'_> {
+//!     type Output = f32;
+//!
+//!     #[inline(always)] // and on every generic function that it calls
+//!     fn run<I: Isa>(self, isa: I) -> f32 {
+//!         let mut sum = 0.0;
+//!         for (a, b) in self.0 {
+//!             sum += isa.dot_f32(a, b);
+//!         }
+//!         sum
+//!     }
+//! }
+//!
+//! assert_eq!(Level::baseline().run(Dots(&[(&[1.0, 2.0], &[3.0, 4.0])])), 11.0);
+//! ```
+//! Loops rather than closures: a closure's body does not carry the mark until it is inlined, which the compiler may
+//! decline.
+#![allow(unsafe_code)]
+
+mod scalar;
+
+pub use scalar::Scalar;
+
+use crate::quant::float16::{self, f16_to_f32};
+
+/// An instruction set that this processor has, and with it the way into its kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Level {
+    /// Plain Rust, for every processor; what the others are tested against.
+    Scalar,
+}
+
+impl Level {
+    /// The best level that the compiler's own target promises, without asking the processor.
+    pub const fn baseline() -> Self {
+        Self::Scalar
+    }
+
+    /// `scalar`, `avx2`, ...
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+        }
+    }
+
+    /// Runs a kernel on this level's instructions.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Scalar => kernel.run(Scalar),
+        }
+    }
+}
+
+/// Work that is entered once and then runs on one instruction set; a struct that holds its arguments.
+pub trait Kernel {
+    /// What the work returns.
+    type Output;
+
+    /// Does the work. Must be `#[inline(always)]`, like every generic function that it calls.
+    fn run<I: Isa>(self, isa: I) -> Self::Output;
+}
+
+/// What a kernel may ask of an instruction set.
+///
+/// The number of lanes is fixed and the meaning of every method is exact, apart from two freedoms: [`Self::mul_add`]
+/// rounds once or twice, and [`Self::sum`] adds in any order.
+pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
+    /// Eight `f32`.
+    type F32x8: Copy;
+    /// Eight `i32`: a dot product's partial sums, four products each; the first four are of the first 16 bytes.
+    type I32x8: Copy;
+    /// 32 bytes, signed or not as the method says.
+    type I8x32: Copy;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::F32x8;
+    /// `low` in the first four lanes, `high` in the others.
+    fn splat2(self, low: f32, high: f32) -> Self::F32x8;
+    /// `x[0], x[0], x[1], x[1], ...`
+    fn double(self, x: &[f32; 4]) -> Self::F32x8;
+    /// From memory, of any alignment.
+    fn load(self, x: &[f32; 8]) -> Self::F32x8;
+    /// To memory.
+    fn store(self, v: Self::F32x8, to: &mut [f32; 8]);
+    /// `a + b`.
+    fn add(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+    /// `a * b`.
+    fn mul(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+    /// `a * b + c`.
+    fn mul_add(self, a: Self::F32x8, b: Self::F32x8, c: Self::F32x8) -> Self::F32x8;
+    /// `c - a * b`.
+    fn neg_mul_add(self, a: Self::F32x8, b: Self::F32x8, c: Self::F32x8) -> Self::F32x8;
+    /// The greater of `|a|` and `|b|`, lane by lane; NaN is greater than any number.
+    fn max_abs(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+    /// The sum of all lanes.
+    fn sum(self, v: Self::F32x8) -> f32;
+    /// Converts from half precision, exactly.
+    fn widen_f16(self, bits: [u16; 8]) -> Self::F32x8;
+    /// Converts to half precision, to nearest even.
+    fn narrow_f16(self, v: Self::F32x8) -> [u16; 8];
+    /// Converts from bfloat16, exactly.
+    fn widen_bf16(self, bits: [u16; 8]) -> Self::F32x8;
+    /// Converts from bytes.
+    fn float_u8(self, x: [u8; 8]) -> Self::F32x8;
+    /// Converts from signed bytes.
+    fn float_i8(self, x: [i8; 8]) -> Self::F32x8;
+    /// Converts from integers below 2^24, exactly.
+    fn float_i32(self, v: Self::I32x8) -> Self::F32x8;
+
+    /// From memory, of any alignment.
+    fn load_bytes(self, x: &[u8; 32]) -> Self::I8x32;
+    /// `x` in every byte.
+    fn splat_bytes(self, x: u8) -> Self::I8x32;
+    /// To memory.
+    fn store_bytes(self, v: Self::I8x32, to: &mut [u8; 32]);
+    /// The low nibbles of 16 bytes, then their high nibbles.
+    fn nibbles(self, x: &[u8; 16]) -> Self::I8x32;
+    /// `(v >> shift) & mask` in every byte; `mask` must not reach the bits that the shift brings in from above, so
+    /// `mask <= 0xff >> shift`.
+    fn field(self, v: Self::I8x32, shift: u32, mask: u8) -> Self::I8x32;
+    /// `(v & mask) << shift` in every byte; `mask` must not reach the bits that are shifted out.
+    fn raise(self, v: Self::I8x32, mask: u8, shift: u32) -> Self::I8x32;
+    /// `a | b`.
+    fn or(self, a: Self::I8x32, b: Self::I8x32) -> Self::I8x32;
+    /// Byte `i` is `value` where bit `i` of `bits` is set, else 0.
+    fn spread(self, bits: u32, value: u8) -> Self::I8x32;
+    /// `table[index]` for every byte; every index must be below 16.
+    fn lookup(self, table: &[i8; 16], index: Self::I8x32) -> Self::I8x32;
+    /// Rounds 32 numbers to nearest even integers; those must fit, or the bytes are unspecified.
+    fn round(self, v: [Self::F32x8; 4]) -> Self::I8x32;
+
+    /// Products of unsigned `w`, at most 127, and signed `x`, at least -127, summed by fours.
+    fn dot_u7(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
+    /// Products of signed `w` and signed `x`, which must be at least -127, summed by fours.
+    fn dot_i8(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
+
+    /// Nothing yet: a sum's start.
+    #[inline(always)]
+    fn zero(self) -> Self::F32x8 {
+        self.splat(0.0)
+    }
+
+    /// The lanes, in order.
+    #[inline(always)]
+    fn to_array(self, v: Self::F32x8) -> [f32; 8] {
+        let mut lanes = [0.0; 8];
+        self.store(v, &mut lanes);
+        lanes
+    }
+
+    /// The sum of `a[i] * b[i]`.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    #[inline(always)]
+    fn dot_f32(self, a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+        let ((a4, a1), (b4, b1)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+        // Four sums hide the latency of one multiply-add.
+        let mut acc = [self.zero(); 4];
+        for (a, b) in a4.iter().zip(b4) {
+            for i in 0..4 {
+                acc[i] = self.mul_add(self.load(&a[i]), self.load(&b[i]), acc[i]);
+            }
+        }
+        for (a, b) in a1.iter().zip(b1) {
+            acc[0] = self.mul_add(self.load(a), self.load(b), acc[0]);
+        }
+        let mut sum = self.sum(self.add(self.add(acc[0], acc[1]), self.add(acc[2], acc[3])));
+        for (a, b) in a_rest.iter().zip(b_rest) {
+            sum += a * b;
+        }
+        sum
+    }
+
+    /// The sum of `a[i] * b[i]`, where `a` is half precision.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    #[inline(always)]
+    fn dot_f16(self, a: &[u16], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+        let ((a4, a1), (b4, b1)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+        let mut acc = [self.zero(); 4];
+        for (a, b) in a4.iter().zip(b4) {
+            for i in 0..4 {
+                acc[i] = self.mul_add(self.widen_f16(a[i]), self.load(&b[i]), acc[i]);
+            }
+        }
+        for (a, b) in a1.iter().zip(b1) {
+            acc[0] = self.mul_add(self.widen_f16(*a), self.load(b), acc[0]);
+        }
+        let mut sum = self.sum(self.add(self.add(acc[0], acc[1]), self.add(acc[2], acc[3])));
+        for (a, b) in a_rest.iter().zip(b_rest) {
+            sum += f16_to_f32(*a) * b;
+        }
+        sum
+    }
+
+    /// `y[i] += a * x[i]`.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    #[inline(always)]
+    fn axpy_f32(self, a: f32, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len());
+        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks_mut::<8>());
+        let factor = self.splat(a);
+        for (x, y) in x.iter().zip(y) {
+            self.store(self.mul_add(factor, self.load(x), self.load(y)), y);
+        }
+        for (x, y) in x_rest.iter().zip(y_rest) {
+            *y += a * x;
+        }
+    }
+
+    /// `y[i] += a * x[i]`, where `x` is half precision.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    #[inline(always)]
+    fn axpy_f16(self, a: f32, x: &[u16], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len());
+        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks_mut::<8>());
+        let factor = self.splat(a);
+        for (x, y) in x.iter().zip(y) {
+            self.store(self.mul_add(factor, self.widen_f16(*x), self.load(y)), y);
+        }
+        for (x, y) in x_rest.iter().zip(y_rest) {
+            *y += a * f16_to_f32(*x);
+        }
+    }
+
+    /// Rounds to half precision, to nearest even; what is too large becomes infinite.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    #[inline(always)]
+    fn f32_to_f16(self, x: &[f32], to: &mut [u16]) {
+        assert_eq!(x.len(), to.len());
+        let ((x, x_rest), (to, to_rest)) = (x.as_chunks::<8>(), to.as_chunks_mut::<8>());
+        for (x, to) in x.iter().zip(to) {
+            *to = self.narrow_f16(self.load(x));
+        }
+        for (x, to) in x_rest.iter().zip(to_rest) {
+            *to = float16::f32_to_f16(*x);
+        }
+    }
+}
+
+/// [`Isa::dot_f32`] on its own.
+pub fn dot_f32(level: Level, a: &[f32], b: &[f32]) -> f32 {
+    struct Call<'a>(&'a [f32], &'a [f32]);
+    impl Kernel for Call<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) -> f32 {
+            isa.dot_f32(self.0, self.1)
+        }
+    }
+    level.run(Call(a, b))
+}
+
+/// [`Isa::dot_f16`] on its own.
+pub fn dot_f16(level: Level, a: &[u16], b: &[f32]) -> f32 {
+    struct Call<'a>(&'a [u16], &'a [f32]);
+    impl Kernel for Call<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) -> f32 {
+            isa.dot_f16(self.0, self.1)
+        }
+    }
+    level.run(Call(a, b))
+}
+
+/// [`Isa::axpy_f32`] on its own.
+pub fn axpy_f32(level: Level, a: f32, x: &[f32], y: &mut [f32]) {
+    struct Call<'a>(f32, &'a [f32], &'a mut [f32]);
+    impl Kernel for Call<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            isa.axpy_f32(self.0, self.1, self.2);
+        }
+    }
+    level.run(Call(a, x, y));
+}
+
+/// [`Isa::axpy_f16`] on its own.
+pub fn axpy_f16(level: Level, a: f32, x: &[u16], y: &mut [f32]) {
+    struct Call<'a>(f32, &'a [u16], &'a mut [f32]);
+    impl Kernel for Call<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            isa.axpy_f16(self.0, self.1, self.2);
+        }
+    }
+    level.run(Call(a, x, y));
+}
+
+/// [`Isa::f32_to_f16`] on its own.
+pub fn f32_to_f16(level: Level, x: &[f32], to: &mut [u16]) {
+    struct Call<'a>(&'a [f32], &'a mut [u16]);
+    impl Kernel for Call<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            isa.f32_to_f16(self.0, self.1);
+        }
+    }
+    level.run(Call(x, to));
+}
