@@ -1,0 +1,110 @@
+//! The parts: what each one needs and how it runs, in the order of the test command.
+
+use crate::setup::{Setup, Stop, run};
+
+/// One way to test.
+pub struct Part {
+    /// What the command line calls it.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// Installs what it needs.
+    pub needs: fn(&Setup) -> Result<(), Stop>,
+    /// Runs it.
+    pub run: fn(&Setup) -> Result<(), Stop>,
+}
+
+/// Every part, in order: the fastest answers first, the emulators last.
+pub const PARTS: &[Part] = &[
+    Part { name: "fmt", about: "the code is formatted", needs: |_| Ok(()), run: fmt },
+    Part { name: "clippy", about: "no lint speaks", needs: |_| Ok(()), run: clippy },
+    Part { name: "doc", about: "the documentation builds, with no dead link", needs: |_| Ok(()), run: doc },
+    Part { name: "native", about: "all tests on this machine", needs: |_| Ok(()), run: native },
+    Part {
+        name: "no-std",
+        about: "the engine compiles without an operating system",
+        needs: no_std_needs,
+        run: no_std,
+    },
+    Part { name: "i686", about: "a 32-bit process", needs: i686_needs, run: i686 },
+    Part {
+        name: "arm",
+        about: "64-bit Arm under emulation, with and without dot products",
+        needs: arm_needs,
+        run: arm,
+    },
+];
+
+fn fmt(setup: &Setup) -> Result<(), Stop> {
+    run(setup.cargo().args(["fmt", "--all", "--check"]))
+}
+
+// The lints, the documentation and the tests share a profile, and with it the build scripts and macros they compile.
+
+fn clippy(setup: &Setup) -> Result<(), Stop> {
+    let mut cargo = setup.cargo();
+    run(cargo.args(["clippy", "--workspace", "--all-targets", "--profile", "ci", "--", "-D", "warnings"]))
+}
+
+fn doc(setup: &Setup) -> Result<(), Stop> {
+    let mut cargo = setup.cargo();
+    run(cargo.args(["doc", "--workspace", "--no-deps", "--profile", "ci"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn native(setup: &Setup) -> Result<(), Stop> {
+    run(setup.cargo().args(["test", "--workspace", "--profile", "ci"]))
+}
+
+const MICROCONTROLLER: &str = "thumbv7em-none-eabihf";
+const BROWSER: &str = "wasm32-unknown-unknown";
+
+fn no_std_needs(setup: &Setup) -> Result<(), Stop> {
+    [MICROCONTROLLER, BROWSER].iter().try_for_each(|triple| setup.target(triple).map(drop))
+}
+
+/// The first target has no `std` at all, so a dependency that wants one fails there.
+fn no_std(setup: &Setup) -> Result<(), Stop> {
+    [MICROCONTROLLER, BROWSER].iter().try_for_each(|triple| {
+        let mut cargo = setup.target(triple)?.cargo(setup, "build", "-Dwarnings");
+        run(cargo.args(["--profile", "ci", "-p", "motelm-core"]))
+    })
+}
+
+/// The engine and its tests against reference data: what runs where only part of the workspace is worth the time.
+/// (Documentation examples run natively only.)
+const ENGINE: [&str; 9] =
+    ["-p", "motelm-core", "-p", "motelm-tests", "--lib", "--bins", "--tests", "--profile", "ci"];
+
+const I686: &str = "i686-unknown-linux-gnu";
+
+fn i686_needs(setup: &Setup) -> Result<(), Stop> {
+    setup.program("i686-linux-gnu-gcc", &["gcc-i686-linux-gnu", "libc6-dev-i386-cross"])?;
+    setup.target(I686).map(drop)
+}
+
+/// A 64-bit kernel runs these programs itself, so all tests are affordable; they bring their C library along.
+fn i686(setup: &Setup) -> Result<(), Stop> {
+    let mut cargo = setup.target(I686)?.cargo(setup, "test", "-Ctarget-feature=+crt-static");
+    run(cargo.args(ENGINE))
+}
+
+const ARM: &str = "aarch64-unknown-linux-gnu";
+
+fn arm_needs(setup: &Setup) -> Result<(), Stop> {
+    setup.program("aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])?;
+    setup.program("qemu-aarch64", &["qemu-user"])?;
+    setup.target(ARM).map(drop)
+}
+
+/// A processor with everything, then one of 2012 without dot products. Emulation is slow: the small reference set.
+fn arm(setup: &Setup) -> Result<(), Stop> {
+    let target = setup.target(ARM)?;
+    ["max", "cortex-a53"].iter().try_for_each(|processor| {
+        let mut cargo = target.cargo(setup, "test", "");
+        cargo.args(ENGINE).env(
+            target.variable("RUNNER"),
+            format!("qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu {processor}"),
+        );
+        run(cargo.env("MOTE_GOLDEN", setup.root.join("tests/golden")))
+    })
+}

@@ -1,0 +1,285 @@
+//! What the parts need beyond a Rust toolchain, and how it comes onto this machine.
+//!
+//! Everything is looked for first and installed second: programs through apt, a target's standard library through
+//! rustup or else built from Debian's library source, `wasm-bindgen` through cargo. What is built or downloaded lies
+//! in `~/.cache/motelm` (or `MOTE_CACHE`), so a second checkout finds it. What cannot be had is a [`Stop::Skipped`].
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Why a part ended early.
+#[derive(Debug)]
+pub enum Stop {
+    /// This machine cannot run it; says what is missing.
+    Skipped(String),
+    /// It ran, and something is wrong.
+    Failed(String),
+}
+
+/// The checkout and the cache.
+pub struct Setup {
+    /// The root of the checkout.
+    pub root: PathBuf,
+    cache: PathBuf,
+}
+
+/// Debian's own compiler, which its packaged library source fits; `cargo` is found beside it.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
+const DEBIAN_RUST: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22"];
+
+/// The linker that a target's standard library is linked with, where it is not the compiler's own choice.
+const LINKERS: [(&str, &str); 2] = [
+    ("aarch64-unknown-linux-gnu", "aarch64-linux-gnu-gcc"),
+    ("i686-unknown-linux-gnu", "i686-linux-gnu-gcc"),
+];
+
+impl Setup {
+    /// Finds the checkout and makes the cache.
+    pub fn new() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the checkout");
+        let cache = env::var_os("MOTE_CACHE").map_or_else(
+            || env::home_dir().unwrap_or_else(env::temp_dir).join(".cache/motelm"),
+            PathBuf::from,
+        );
+        fs::create_dir_all(&cache).unwrap_or_else(|e| panic!("{}: {e}", cache.display()));
+        Self { root: root.into(), cache }
+    }
+
+    /// The host's cargo, in the checkout.
+    pub fn cargo(&self) -> Command {
+        self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    }
+
+    /// A program that starts in the root of the checkout.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// Makes sure that `program` can be started, by installing `packages` where it cannot.
+    pub fn program(&self, program: &str, packages: &[&str]) -> Result<(), Stop> {
+        if on_path(program) { Ok(()) } else { apt(&format!("{program} is missing"), packages) }
+    }
+
+    /// Makes sure that code can be compiled for `triple`.
+    pub fn target(&self, triple: &str) -> Result<Target, Stop> {
+        let target = Target { triple: triple.into(), sysroot: None };
+        if rustup_has(triple) {
+            return Ok(target);
+        }
+        if on_path("rustup")
+            && run(Command::new("rustup").args(["target", "add", triple])).is_ok()
+            && rustup_has(triple)
+        {
+            return Ok(target);
+        }
+        println!("rustup has no standard library for {triple}: building it from Debian's source");
+        if !Path::new(DEBIAN_LIBRARY).exists() || !Path::new(DEBIAN_RUSTC).exists() {
+            apt(&format!("the standard library of {triple} is missing"), &DEBIAN_RUST)?;
+        }
+        let sysroot = self.build_library(triple)?;
+        Ok(Target { sysroot: Some(sysroot), ..target })
+    }
+
+    /// Builds the standard library of `triple` once, into a sysroot of the cache that it returns.
+    fn build_library(&self, triple: &str) -> Result<PathBuf, Stop> {
+        let version = output(Command::new(DEBIAN_RUSTC).arg("--version"))?;
+        let version = version.split_whitespace().nth(1).unwrap_or("unknown");
+        let sysroot = self.cache.join(format!("sysroot-{version}"));
+        let home = sysroot.join("lib/rustlib").join(triple);
+        if home.exists() {
+            return Ok(sysroot);
+        }
+        // Microcontrollers have no operating system for `std`; rustup gives them these crates, too.
+        let bare = triple.ends_with("-none-eabihf");
+        let build = self.cache.join(format!("build-{triple}-{}", std::process::id()));
+        let mut cargo = Debian::cargo(self);
+        cargo
+            .current_dir(DEBIAN_LIBRARY)
+            .args([
+                "build",
+                "--release",
+                "--locked",
+                "--features",
+                "compiler-builtins-mem",
+                "--target",
+                triple,
+            ])
+            .args(["--manifest-path", if bare { "alloc/Cargo.toml" } else { "sysroot/Cargo.toml" }])
+            .arg("--target-dir")
+            .arg(&build)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("RUSTFLAGS", "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes")
+            .env("__CARGO_DEFAULT_LIB_METADATA", "stable");
+        if let Some(linker) = linker(triple) {
+            cargo.env(target_variable(triple, "LINKER"), linker);
+        }
+        run(&mut cargo)?;
+        // It is complete when it appears, also when two checkouts build at the same time.
+        let fresh = build.join("lib");
+        let install = || -> std::io::Result<()> {
+            fs::create_dir_all(&fresh)?;
+            for entry in fs::read_dir(build.join(triple).join("release/deps"))? {
+                let path = entry?.path();
+                if let (true, Some(name)) = (path.extension().is_some_and(|e| e == "rlib"), path.file_name())
+                {
+                    fs::copy(&path, fresh.join(name))?;
+                }
+            }
+            fs::create_dir_all(&home)?;
+            fs::rename(&fresh, home.join("lib"))?;
+            fs::remove_dir_all(&build)
+        };
+        install().map_err(|e| Stop::Failed(format!("{}: {e}", home.display())))?;
+        Ok(sysroot)
+    }
+
+    /// The folder of the `wasm-bindgen` programs, of the version that `Cargo.lock` names: the two must be equal.
+    pub fn wasm_bindgen(&self) -> Result<PathBuf, Stop> {
+        let lock = fs::read_to_string(self.root.join("Cargo.lock")).unwrap_or_default();
+        let version = lock
+            .split_once("name = \"wasm-bindgen\"\nversion = \"")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(version, _)| version)
+            .ok_or_else(|| Stop::Failed("Cargo.lock names no wasm-bindgen".into()))?;
+        let home = self.cache.join(format!("wasm-bindgen-{version}"));
+        let bin = home.join("bin");
+        if bin.join("wasm-bindgen-test-runner").exists() {
+            return Ok(bin);
+        }
+        let install = |locked: &[&str]| {
+            let mut cargo = self.cargo();
+            // Not in the checkout, whose build settings are not meant for it; lightly optimised compiles in half the time.
+            cargo.current_dir(&self.cache).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+            cargo
+                .args(["install", "wasm-bindgen-cli", "--version", version])
+                .args(locked)
+                .arg("--root")
+                .arg(&home);
+            run(&mut cargo)
+        };
+        // A registry mirror that lags behind may lack a locked version; then any that fits will do for a test tool.
+        install(&["--locked"]).or_else(|_| install(&[])).map_err(|_| {
+            Stop::Skipped(format!("needs wasm-bindgen-cli {version}, which could not be installed"))
+        })?;
+        Ok(bin)
+    }
+}
+
+/// A target that code can be compiled for.
+pub struct Target {
+    triple: String,
+    /// Where its standard library lies, when Debian's compiler is the one to use.
+    sysroot: Option<PathBuf>,
+}
+
+impl Target {
+    /// A cargo that compiles for this target with `flags` for the compiler.
+    ///
+    /// The subcommand comes first, then `--target`; callers go on from there.
+    pub fn cargo(&self, setup: &Setup, subcommand: &str, flags: &str) -> Command {
+        let mut flags = flags.to_owned();
+        let mut cargo = match &self.sysroot {
+            None => setup.cargo(),
+            Some(sysroot) => {
+                flags.push_str(&format!(" --sysroot={}", sysroot.display()));
+                Debian::cargo(setup)
+            }
+        };
+        cargo.args([subcommand, "--target", &self.triple]).env(self.variable("RUSTFLAGS"), flags.trim());
+        if let Some(linker) = linker(&self.triple) {
+            cargo.env(self.variable("LINKER"), linker);
+        }
+        cargo
+    }
+
+    /// The environment variable that configures `what` for this target.
+    pub fn variable(&self, what: &str) -> String {
+        target_variable(&self.triple, what)
+    }
+}
+
+/// The compiler in Debian's packages.
+struct Debian;
+
+impl Debian {
+    /// Its cargo, kept from rustup's: this program itself was started by a cargo that left its traces.
+    fn cargo(setup: &Setup) -> Command {
+        let mut cargo = setup.command("/usr/bin/cargo");
+        cargo.env("RUSTC", DEBIAN_RUSTC).env_remove("LD_LIBRARY_PATH").env_remove("RUSTUP_TOOLCHAIN");
+        cargo
+    }
+}
+
+fn target_variable(triple: &str, what: &str) -> String {
+    format!("CARGO_TARGET_{}_{what}", triple.to_uppercase().replace('-', "_"))
+}
+
+fn linker(triple: &str) -> Option<&'static str> {
+    LINKERS.iter().find(|(target, _)| *target == triple).map(|(_, linker)| *linker)
+}
+
+fn rustup_has(triple: &str) -> bool {
+    let printed = output(Command::new("rustc").args(["--print", "target-libdir", "--target", triple]));
+    printed.is_ok_and(|dir| Path::new(dir.trim()).exists())
+}
+
+fn on_path(program: &str) -> bool {
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(program).exists()))
+}
+
+/// Installs Debian packages, where this is Debian and we may.
+fn apt(missing: &str, packages: &[&str]) -> Result<(), Stop> {
+    let names = packages.join(" ");
+    let skip = |why: &str| Stop::Skipped(format!("{missing} (Debian: {names}); {why}"));
+    if !on_path("apt-get") {
+        return Err(skip("apt-get is not available"));
+    }
+    if output(Command::new("id").arg("-u"))?.trim() != "0" {
+        return Err(skip("only root can install it"));
+    }
+    let apt = |args: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.args(["-q", "-o", "DPkg::Lock::Timeout=300"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut apt)
+    };
+    let install = || apt(&[&["install", "-y", "--no-install-recommends"], packages].concat());
+    // The package lists of a fresh machine may be absent or old.
+    install()
+        .or_else(|_| apt(&["update"]).and_then(|()| install()))
+        .map_err(|_| skip("apt-get could not install it"))
+}
+
+/// Runs a command for all to see.
+pub fn run(command: &mut Command) -> Result<(), Stop> {
+    println!("$ {}", line(command));
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Stop::Failed(format!("{status}: {}", line(command)))),
+        Err(e) => Err(Stop::Failed(format!("{e}: {}", line(command)))),
+    }
+}
+
+/// Runs a command and returns what it prints.
+pub fn output(command: &mut Command) -> Result<String, Stop> {
+    let done = command.stderr(Stdio::inherit()).output();
+    let printed = match done {
+        Ok(done) if done.status.success() => String::from_utf8(done.stdout).map_err(|e| e.to_string()),
+        Ok(done) => Err(done.status.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    printed.map_err(|why| Stop::Failed(format!("{why}: {}", line(command))))
+}
+
+/// A command as one would type it, with the variables that were set for it.
+fn line(command: &Command) -> String {
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let set = set.map(|(name, value)| format!("{}='{}' ", name.display(), value.display()));
+    let args = command.get_args().map(|arg| format!(" {}", arg.display()));
+    set.chain([command.get_program().display().to_string()]).chain(args).collect()
+}
