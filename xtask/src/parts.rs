@@ -27,6 +27,7 @@ pub const PARTS: &[Part] = &[
         run: no_std,
     },
     Part { name: "i686", about: "a 32-bit process", needs: i686_needs, run: i686 },
+    Part { name: "wasm", about: "the engine in headless Chromium", needs: wasm_needs, run: wasm },
     Part {
         name: "arm",
         about: "64-bit Arm under emulation, with and without dot products",
@@ -87,6 +88,24 @@ fn i686(setup: &Setup) -> Result<(), Stop> {
     let mut cargo = setup.target(I686)?.cargo(setup, "test", "-Ctarget-feature=+crt-static");
     run(cargo.args(ENGINE))
 }
+
+fn wasm_needs(setup: &Setup) -> Result<(), Stop> {
+    setup.program("chromedriver", &["chromium", "chromium-driver"])?;
+    setup.target(BROWSER)?;
+    setup.wasm_bindgen().map(drop)
+}
+
+/// With 128-bit vectors, as the package is built. `wasm/webdriver.json` says how Chromium is started.
+fn wasm(setup: &Setup) -> Result<(), Stop> {
+    let target = setup.target(BROWSER)?;
+    let mut cargo = target.cargo(setup, "test", WASM_FLAGS);
+    cargo.args(["--profile", "ci", "-p", "motelm-wasm", "--tests"]);
+    cargo.env(target.variable("RUNNER"), setup.wasm_bindgen()?.join("wasm-bindgen-test-runner"));
+    cargo.env("CHROMEDRIVER", "chromedriver").env("WASM_BINDGEN_TEST_TIMEOUT", "300");
+    run(&mut cargo)
+}
+
+const WASM_FLAGS: &str = "-Ctarget-feature=+simd128";
 
 const ARM: &str = "aarch64-unknown-linux-gnu";
 

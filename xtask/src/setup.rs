@@ -255,12 +255,14 @@ fn apt(missing: &str, packages: &[&str]) -> Result<(), Stop> {
         .map_err(|_| skip("apt-get could not install it"))
 }
 
-/// Runs a command for all to see.
+/// Runs a command for all to see, as one would type it.
 pub fn run(command: &mut Command) -> Result<(), Stop> {
-    println!("$ {}", line(command));
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let set: String = set.map(|(name, value)| format!("{}='{}' ", name.display(), value.display())).collect();
+    println!("$ {set}{}", line(command));
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Stop::Failed(format!("{status}: {}", line(command)))),
+        Ok(status) => Err(Stop::Failed(format!("{status} of {}", line(command)))),
         Err(e) => Err(Stop::Failed(format!("{e}: {}", line(command)))),
     }
 }
@@ -273,13 +275,11 @@ pub fn output(command: &mut Command) -> Result<String, Stop> {
         Ok(done) => Err(done.status.to_string()),
         Err(e) => Err(e.to_string()),
     };
-    printed.map_err(|why| Stop::Failed(format!("{why}: {}", line(command))))
+    printed.map_err(|why| Stop::Failed(format!("{why} of {}", line(command))))
 }
 
-/// A command as one would type it, with the variables that were set for it.
+/// A program's name and its arguments.
 fn line(command: &Command) -> String {
-    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    let set = set.map(|(name, value)| format!("{}='{}' ", name.display(), value.display()));
-    let args = command.get_args().map(|arg| format!(" {}", arg.display()));
-    set.chain([command.get_program().display().to_string()]).chain(args).collect()
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().display().to_string();
+    command.get_args().fold(program, |line, arg| format!("{line} {}", arg.display()))
 }
