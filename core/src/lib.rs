@@ -11,6 +11,7 @@ pub mod exec;
 pub mod gguf;
 pub mod ops;
 pub mod quant;
+pub mod sample;
 pub mod simd;
 
 pub use bytes::Bytes;
