@@ -13,19 +13,27 @@
 //! That is all: [`Dtype`], sizes, names, [`dequantize`], [`quantize`] and the tests iterate the registry. The tests
 //! compare with every case of that name in the reference set, and name the types of the set that have no format here.
 
+#![allow(non_camel_case_types, reason = "formats bear the field's own names")]
+
 use alloc::format;
 use core::fmt;
 
 use crate::{Error, ErrorKind, Result};
 
 pub mod float16;
+pub mod planes;
 mod search;
 
 pub mod plain;
+pub mod q2_k;
+pub mod q3_k;
 pub mod q4_0;
 pub mod q4_1;
+pub mod q4_k;
 pub mod q5_0;
 pub mod q5_1;
+pub mod q5_k;
+pub mod q6_k;
 pub mod q8_0;
 
 formats! {
@@ -42,6 +50,11 @@ formats! {
     q5_0::Q5_0,
     q5_1::Q5_1,
     q8_0::Q8_0,
+    q2_k::Q2_K,
+    q3_k::Q3_K,
+    q4_k::Q4_K,
+    q5_k::Q5_K,
+    q6_k::Q6_K,
 }
 
 /// A way to lay weights down in blocks.
@@ -139,7 +152,6 @@ macro_rules! formats {
     ($($module:ident::$name:ident,)*) => {
         /// The type of a tensor's elements: one of the registered formats.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[allow(non_camel_case_types, reason = "these are the field's own names")]
         #[non_exhaustive]
         pub enum Dtype {
             $(#[doc = concat!("[`", stringify!($module), "::", stringify!($name), "`]")] $name,)*

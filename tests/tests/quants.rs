@@ -109,6 +109,19 @@ fn encoders_are_as_good_as_the_reference() {
     }
 }
 
+#[test]
+fn importance_serves_the_important() {
+    for case in Case::all() {
+        let (Some(dtype), Some(x)) = (case.dtype(), case.values("src")) else { continue };
+        let cols = case.number("cols");
+        let importance: Vec<f32> = (0..cols).map(|column| if column % 7 == 0 { 50.0 } else { 0.1 }).collect();
+        let error = |given| rms(&x, &decoded(dtype, &encoded(dtype, &x, cols, given)), Some(&importance));
+        let (with, without) = (error(Some(&importance)), error(None));
+        println!("{dtype}: weighted rms {with:.6}, without importance {without:.6}");
+        assert!(with <= without, "{dtype}: weighted rms {with}, without importance {without}");
+    }
+}
+
 /// Root of the mean squared difference, weighted by column where there are weights.
 fn rms(x: &[f32], y: &[f32], importance: Option<&[f32]>) -> f64 {
     let weight = |i: usize| importance.map_or(1.0, |weights| f64::from(weights[i % weights.len()]));
@@ -126,6 +139,9 @@ const WORST: &[(&str, f32)] = &[
     ("F16", 0.0005),
     ("BF16", 0.004),
     ("Q8_0", 0.005),
+    ("Q6_K", 0.05),
+    ("Q5_K", 0.08),
+    ("Q4_K", 0.15),
     ("Q5_0", 0.07),
     ("Q5_1", 0.035),
     ("Q4_0", 0.13),

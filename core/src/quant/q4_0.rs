@@ -5,9 +5,11 @@
 //! ```
 //! Byte `i` holds weight `i` in its low nibble and weight `16 + i` in the high one.
 
+use core::array;
+
 use super::float16::{read_f16, write_f16};
-use super::search::{farthest, inverse};
-use super::{Format, Quantized, decode_groups};
+use super::search::{Range, farthest, inverse, symmetric};
+use super::{Format, Quantized, decode_groups, planes};
 
 /// Where the nibbles begin.
 pub const NIBBLES: usize = 2;
@@ -26,17 +28,18 @@ impl Format for Q4_0 {
     }
 
     /// The value farthest from zero becomes -8, whatever its sign: the side that reaches farther gets the extra step.
+    /// With importance, the scale is searched.
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        let _ = importance;
-        let scale = farthest(x) / -8.0;
+        let scale = match importance {
+            None => farthest(x) / -8.0,
+            Some(weights) => symmetric(x, weights, Range { low: -8, high: 7 }),
+        };
+        out.fill(0);
         write_f16(out, 0, scale);
         let inverse = inverse(scale);
-        // The reference adds 8.5 and cuts: its rounding of negative halves differs from `round`.
-        let nibble = |x: f32| ((x * inverse + 8.5) as u8).min(15);
-        let (low, high) = x.split_at(16);
-        for ((out, &low), &high) in out[NIBBLES..].iter_mut().zip(low).zip(high) {
-            *out = nibble(low) | nibble(high) << 4;
-        }
+        // The reference adds 8.5 and cuts, which rounds halves up: not what `round` does below zero.
+        let q = array::from_fn(|i| ((x[i] * inverse + 8.5) as u8).min(15));
+        planes::pack::<4, 16>(&q as &[u8; 32], 0, &mut out[NIBBLES..]);
     }
 }
 
@@ -45,11 +48,8 @@ impl Quantized for Q4_0 {
 
     #[inline]
     fn integers(block: &[u8], q: &mut [i8]) {
-        let (low, high) = q.split_at_mut(16);
-        for ((&byte, low), high) in block[NIBBLES..].iter().zip(low).zip(high) {
-            *low = (byte & 15) as i8 - 8;
-            *high = (byte >> 4) as i8 - 8;
-        }
+        planes::unpack::<4, 16>(&block[NIBBLES..], q);
+        q.iter_mut().for_each(|q| *q -= 8);
     }
 
     #[inline]

@@ -5,9 +5,11 @@
 //! ```
 //! Nibbles lie as in [`super::q4_0`].
 
+use core::array;
+
 use super::float16::{read_f16, write_f16};
-use super::search::{extremes, inverse};
-use super::{Format, Quantized, decode_groups};
+use super::search::{inverse, range_or_search};
+use super::{Format, Quantized, decode_groups, planes};
 
 /// Where the nibbles begin.
 pub const NIBBLES: usize = 4;
@@ -24,19 +26,15 @@ impl Format for Q4_1 {
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
-
+    /// The lowest value becomes 0 and the highest 15; with importance, both ends are searched.
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        let _ = importance;
-        let (lowest, highest) = extremes(x);
-        let scale = (highest - lowest) / 15.0;
+        let (scale, min) = range_or_search(x, importance, 15);
+        out.fill(0);
         write_f16(out, 0, scale);
-        write_f16(out, 2, lowest);
+        write_f16(out, 2, -min);
         let inverse = inverse(scale);
-        let nibble = |x: f32| (((x - lowest) * inverse + 0.5) as u8).min(15);
-        let (low, high) = x.split_at(16);
-        for ((out, &low), &high) in out[NIBBLES..].iter_mut().zip(low).zip(high) {
-            *out = nibble(low) | nibble(high) << 4;
-        }
+        let q = array::from_fn(|i| (((x[i] + min) * inverse + 0.5) as u8).min(15));
+        planes::pack::<4, 16>(&q as &[u8; 32], 0, &mut out[NIBBLES..]);
     }
 }
 
@@ -45,11 +43,7 @@ impl Quantized for Q4_1 {
 
     #[inline]
     fn integers(block: &[u8], q: &mut [i8]) {
-        let (low, high) = q.split_at_mut(16);
-        for ((&byte, low), high) in block[NIBBLES..].iter().zip(low).zip(high) {
-            *low = (byte & 15) as i8;
-            *high = (byte >> 4) as i8;
-        }
+        planes::unpack::<4, 16>(&block[NIBBLES..], q);
     }
 
     #[inline]

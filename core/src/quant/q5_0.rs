@@ -5,8 +5,10 @@
 //! ```
 //! Nibbles lie as in [`super::q4_0`]; bit `i` of the word belongs to weight `i`.
 
+use core::array;
+
 use super::float16::{read_f16, write_f16};
-use super::search::{farthest, inverse};
+use super::search::{Range, farthest, inverse, symmetric};
 use super::{Format, Quantized, decode_groups};
 
 /// Where the word of fifth bits lies.
@@ -51,16 +53,15 @@ impl Format for Q5_0 {
         decode_groups::<Self>(block, out);
     }
 
-    /// As [`super::q4_0`]: the value farthest from zero becomes -16.
+    /// As [`super::q4_0`]: the value farthest from zero becomes -16, or the scale is searched.
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        let _ = importance;
-        let scale = farthest(x) / -16.0;
+        let scale = match importance {
+            None => farthest(x) / -16.0,
+            Some(weights) => symmetric(x, weights, Range { low: -16, high: 15 }),
+        };
         write_f16(out, 0, scale);
         let inverse = inverse(scale);
-        let mut q = [0; 32];
-        for (q, &x) in q.iter_mut().zip(x) {
-            *q = ((x * inverse + 16.5) as u8).min(31);
-        }
+        let q = array::from_fn(|i| ((x[i] * inverse + 16.5) as u8).min(31));
         pack(&q, FIFTHS, out);
     }
 }

@@ -5,9 +5,11 @@
 //! ```
 //! The integers lie as in [`super::q5_0`].
 
+use core::array;
+
 use super::float16::{read_f16, write_f16};
 use super::q5_0::{pack, unpack};
-use super::search::{extremes, inverse};
+use super::search::{inverse, range_or_search};
 use super::{Format, Quantized, decode_groups};
 
 /// Where the word of fifth bits lies.
@@ -27,18 +29,13 @@ impl Format for Q5_1 {
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
-
+    /// As [`super::q4_1`]: the lowest value becomes 0 and the highest 31, or both ends are searched.
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        let _ = importance;
-        let (lowest, highest) = extremes(x);
-        let scale = (highest - lowest) / 31.0;
+        let (scale, min) = range_or_search(x, importance, 31);
         write_f16(out, 0, scale);
-        write_f16(out, 2, lowest);
+        write_f16(out, 2, -min);
         let inverse = inverse(scale);
-        let mut q = [0; 32];
-        for (q, &x) in q.iter_mut().zip(x) {
-            *q = (((x - lowest) * inverse + 0.5) as u8).min(31);
-        }
+        let q = array::from_fn(|i| (((x[i] + min) * inverse + 0.5) as u8).min(31));
         pack(&q, FIFTHS, out);
     }
 }

@@ -1,0 +1,58 @@
+//! Q2_K: 2 bits per weight, with 4-bit scales and minima.
+//!
+//! ```text
+//! 16 bytes: scale | min << 4, one per 16 weights | 64 bytes of 2-bit integers | scale: f16 | min: f16
+//! ```
+//! 256 weights, `(scale * s) * q - (min * m)`; the integers lie in [`planes`] 32 wide.
+
+use super::float16::{read_f16, write_f16};
+use super::search::{affine_groups, weights};
+use super::{Format, Quantized, decode_groups, planes};
+
+/// Where the 2-bit integers begin; before them come the scales and minima.
+pub const INTEGERS: usize = 16;
+/// Where the outer scale lies, and behind it the outer minimum.
+pub const OUTER: usize = 80;
+
+/// 2 bits, a scale and a minimum per 16.
+#[derive(Debug, Clone, Copy)]
+pub struct Q2_K;
+
+impl Format for Q2_K {
+    const ID: u32 = 10;
+    const BLOCK: usize = 256;
+    const BYTES: usize = 84;
+
+    fn decode(block: &[u8], out: &mut [f32]) {
+        decode_groups::<Self>(block, out);
+    }
+
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let found = affine_groups(x, weights(importance), Self::GROUP, 3, 15);
+        out.fill(0);
+        for (out, (scale, min)) in out[..INTEGERS].iter_mut().zip(found.scales.iter().zip(found.mins)) {
+            *out = scale | min << 4;
+        }
+        planes::pack::<2, 32>(&found.q, 0, &mut out[INTEGERS..OUTER]);
+        write_f16(out, OUTER, found.scale);
+        write_f16(out, OUTER + 2, found.min);
+    }
+}
+
+impl Quantized for Q2_K {
+    const GROUP: usize = 16;
+
+    #[inline]
+    fn integers(block: &[u8], q: &mut [i8]) {
+        planes::unpack::<2, 32>(&block[INTEGERS..OUTER], q);
+    }
+
+    #[inline]
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
+        let (outer_scale, outer_min) = (read_f16(block, OUTER), read_f16(block, OUTER + 2));
+        for ((&byte, scale), min) in block[..INTEGERS].iter().zip(scale).zip(min) {
+            *scale = outer_scale * f32::from(byte & 15);
+            *min = outer_min * f32::from(byte >> 4);
+        }
+    }
+}

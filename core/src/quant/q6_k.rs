@@ -1,0 +1,66 @@
+//! Q6_K: 6 bits per weight around zero, with 8-bit scales.
+//!
+//! ```text
+//! 128 bytes of nibbles | 64 bytes of upper bits, 2 each | 16 signed bytes of scales | scale: f16
+//! ```
+//! 256 weights, `(scale * s) * (q - 32)`, a scale per 16. The nibbles lie in [`planes`] 64 wide, the upper bits in
+//! planes 32 wide.
+
+use super::float16::{read_f16, write_f16};
+use super::search::{Range, symmetric_groups, weights};
+use super::{Format, Quantized, decode_groups, planes};
+
+/// Where the upper bits begin; before them come the nibbles.
+pub const UPPER: usize = 128;
+/// Where the scales begin.
+pub const SCALES: usize = 192;
+/// Where the outer scale lies.
+pub const OUTER: usize = 208;
+
+/// 6 bits, a scale per 16.
+#[derive(Debug, Clone, Copy)]
+pub struct Q6_K;
+
+impl Format for Q6_K {
+    const ID: u32 = 14;
+    const BLOCK: usize = 256;
+    const BYTES: usize = 210;
+
+    fn decode(block: &[u8], out: &mut [f32]) {
+        decode_groups::<Self>(block, out);
+    }
+
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let range = Range { low: -32, high: 31 };
+        let scale_range = Range { low: -128, high: 127 };
+        let found = symmetric_groups(x, weights(importance), Self::GROUP, range, scale_range);
+        let q = found.q.map(|q| (q + 32) as u8);
+        out.fill(0);
+        planes::pack::<4, 64>(&q, 0, &mut out[..UPPER]);
+        planes::pack::<2, 32>(&q, 4, &mut out[UPPER..SCALES]);
+        for (out, scale) in out[SCALES..OUTER].iter_mut().zip(found.scales) {
+            *out = scale as u8;
+        }
+        write_f16(out, OUTER, found.scale);
+    }
+}
+
+impl Quantized for Q6_K {
+    const GROUP: usize = 16;
+
+    #[inline]
+    fn integers(block: &[u8], q: &mut [i8]) {
+        planes::unpack::<4, 64>(&block[..UPPER], q);
+        planes::unpack_upper::<2, 32>(&block[UPPER..SCALES], 4, q);
+        q.iter_mut().for_each(|q| *q -= 32);
+    }
+
+    #[inline]
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
+        let outer = read_f16(block, OUTER);
+        for (out, &scale) in scale.iter_mut().zip(&block[SCALES..OUTER]) {
+            *out = outer * f32::from(scale as i8);
+        }
+        min.fill(0.0);
+    }
+}
