@@ -23,8 +23,16 @@ use crate::{Error, ErrorKind, Result};
 pub mod float16;
 pub mod planes;
 mod search;
+mod ternary;
 
+pub mod i2_s;
+pub mod iq4_nl;
+pub mod iq4_xs;
+pub mod mxfp4;
+pub mod nvfp4;
 pub mod plain;
+pub mod q1_0;
+pub mod q2_0;
 pub mod q2_k;
 pub mod q3_k;
 pub mod q4_0;
@@ -35,6 +43,8 @@ pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+pub mod tq1_0;
+pub mod tq2_0;
 
 formats! {
     plain::F32,
@@ -55,6 +65,15 @@ formats! {
     q4_k::Q4_K,
     q5_k::Q5_K,
     q6_k::Q6_K,
+    iq4_nl::IQ4_NL,
+    iq4_xs::IQ4_XS,
+    tq1_0::TQ1_0,
+    tq2_0::TQ2_0,
+    i2_s::I2_S,
+    mxfp4::MXFP4,
+    nvfp4::NVFP4,
+    q1_0::Q1_0,
+    q2_0::Q2_0,
 }
 
 /// A way to lay weights down in blocks.
@@ -74,6 +93,20 @@ pub trait Format {
     /// `importance` weighs the squared error of each value; without it all count the same. NaN and infinity end up
     /// as something or other.
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
+
+    /// Bytes behind the last block of a tensor, which hold a scale that all of it shares: what blocks decode to is to
+    /// be multiplied with it, and `encode` gets values that were divided by it.
+    const TAIL: usize = 0;
+
+    /// The scale that a tail of `TAIL` bytes holds.
+    fn read_tail(_tail: &[u8]) -> f32 {
+        1.0
+    }
+
+    /// Chooses the scale for all values of a tensor, writes the tail, and returns the scale.
+    fn write_tail(_x: &[f32], _tail: &mut [u8]) -> f32 {
+        1.0
+    }
 }
 
 /// A format whose weights are integers in groups: `scale * q - min`.
@@ -116,6 +149,8 @@ struct Facts {
     id: u32,
     block: usize,
     bytes: usize,
+    tail: usize,
+    read_tail: fn(&[u8]) -> f32,
     decode: fn(&[u8], &mut [f32]),
     encode: EncodeRows,
 }
@@ -127,6 +162,8 @@ impl Facts {
             id: F::ID,
             block: F::BLOCK,
             bytes: F::BYTES,
+            tail: F::TAIL,
+            read_tail: F::read_tail,
             decode: decode_blocks::<F>,
             encode: encode_rows::<F>,
         }
@@ -140,10 +177,18 @@ fn decode_blocks<F: Format>(bytes: &[u8], out: &mut [f32]) {
 }
 
 fn encode_rows<F: Format>(x: &[f32], row_len: usize, importance: Option<&[f32]>, out: &mut [u8]) {
-    let blocks = x.chunks_exact(F::BLOCK).zip(out.chunks_exact_mut(F::BYTES));
-    for (i, (x, out)) in blocks.enumerate() {
+    let (blocks, tail) = out.split_at_mut(out.len() - F::TAIL);
+    let inverse = search::inverse(F::write_tail(x, tail));
+    for (i, (x, out)) in x.chunks_exact(F::BLOCK).zip(blocks.chunks_exact_mut(F::BYTES)).enumerate() {
         let column = i * F::BLOCK % row_len;
-        F::encode(x, importance.map(|weights| &weights[column..column + F::BLOCK]), out);
+        let importance = importance.map(|weights| &weights[column..column + F::BLOCK]);
+        if F::TAIL == 0 {
+            F::encode(x, importance, out);
+        } else {
+            let mut scaled = [0.0; MAX_BLOCK];
+            scaled.iter_mut().zip(x).for_each(|(scaled, x)| *scaled = x * inverse);
+            F::encode(&scaled[..F::BLOCK], importance, out);
+        }
     }
 }
 
@@ -226,9 +271,23 @@ impl Dtype {
         (cols / self.block_len()).checked_mul(self.block_bytes())
     }
 
-    /// Bytes of a tensor of this shape (rows first), or `None` as for [`Dtype::row_bytes`].
+    /// Bytes behind the last block of a tensor; see [`Format::TAIL`].
+    pub const fn tail_bytes(self) -> usize {
+        self.facts().tail
+    }
+
+    /// Bytes of a tensor of this shape (row length first), tail included, or `None` as for [`Dtype::row_bytes`].
     pub fn tensor_bytes(self, shape: &[usize; 4]) -> Option<usize> {
-        shape[1..].iter().try_fold(self.row_bytes(shape[0])?, |bytes, &dim| bytes.checked_mul(dim))
+        let row = self.row_bytes(shape[0])?;
+        let rows = shape[1..].iter().try_fold(row, |bytes, &dim| bytes.checked_mul(dim))?;
+        rows.checked_add(self.tail_bytes())
+    }
+
+    /// What everything in the tensor of these bytes is to be multiplied with after [`dequantize`]: 1, except for
+    /// formats with a tail. `None` when the bytes are too few to have one.
+    pub fn tensor_scale(self, tensor: &[u8]) -> Option<f32> {
+        let tail = tensor.len().checked_sub(self.tail_bytes())?;
+        Some((self.facts().read_tail)(&tensor[tail..]))
     }
 }
 
@@ -238,23 +297,36 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Decodes whole blocks.
+/// Decodes whole blocks, such as one row. In a format with a tail, [`Dtype::tensor_scale`] is still to be applied.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] when `out` is not whole blocks, or `bytes` is not as long as they are.
 pub fn dequantize(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    check(dtype, out.len(), bytes.len())?;
+    check(dtype, out.len(), bytes.len(), 0)?;
     (dtype.facts().decode)(bytes, out);
     Ok(())
 }
 
-/// Encodes rows of `row_len` elements each.
+/// Decodes a whole tensor: its blocks and, where the format has one, its tail.
+///
+/// # Errors
+/// As [`dequantize`], with the tail counted in.
+pub fn dequantize_tensor(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    check(dtype, out.len(), bytes.len(), dtype.tail_bytes())?;
+    (dtype.facts().decode)(bytes, out);
+    if let Some(scale) = dtype.tensor_scale(bytes).filter(|_| dtype.tail_bytes() > 0) {
+        out.iter_mut().for_each(|x| *x *= scale);
+    }
+    Ok(())
+}
+
+/// Encodes rows of `row_len` elements each; in a format with a tail, these are the whole tensor and `out` ends with it.
 ///
 /// `importance` holds one weight per column: how much the squared error there counts.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] when `x` is not whole rows, rows are not whole blocks, `importance` is not one row, or `out`
-/// is not as long as the blocks are.
+/// is not as long as the result.
 pub fn quantize(
     dtype: Dtype,
     x: &[f32],
@@ -262,32 +334,29 @@ pub fn quantize(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<()> {
+    let wrong = |what| Err(Error::new(ErrorKind::Argument, what));
     if row_len == 0 || !x.len().is_multiple_of(row_len) {
-        let what = format!("{} elements are not whole rows of {row_len}", x.len());
-        return Err(Error::new(ErrorKind::Argument, what));
+        return wrong(format!("{} elements are not whole rows of {row_len}", x.len()));
     }
-    if dtype.row_bytes(row_len).is_none() {
-        let what =
-            format!("rows of {row_len} elements are not whole {dtype} blocks of {}", dtype.block_len());
-        return Err(Error::new(ErrorKind::Argument, what));
+    if !row_len.is_multiple_of(dtype.block_len()) {
+        let block = dtype.block_len();
+        return wrong(format!("rows of {row_len} elements are not whole {dtype} blocks of {block}"));
     }
     if let Some(weights) = importance.filter(|weights| weights.len() != row_len) {
-        let what = format!("{} importance weights for rows of {row_len} elements", weights.len());
-        return Err(Error::new(ErrorKind::Argument, what));
+        return wrong(format!("{} importance weights for rows of {row_len} elements", weights.len()));
     }
-    check(dtype, x.len(), out.len())?;
+    check(dtype, x.len(), out.len(), dtype.tail_bytes())?;
     (dtype.facts().encode)(x, row_len, importance, out);
     Ok(())
 }
 
-fn check(dtype: Dtype, elements: usize, bytes: usize) -> Result<()> {
-    if dtype.row_bytes(elements) == Some(bytes) {
+fn check(dtype: Dtype, elements: usize, bytes: usize, tail: usize) -> Result<()> {
+    if dtype.row_bytes(elements).and_then(|blocks| blocks.checked_add(tail)) == Some(bytes) {
         return Ok(());
     }
+    let (block_bytes, block) = (dtype.block_bytes(), dtype.block_len());
     let what = format!(
-        "{bytes} bytes for {elements} elements of {dtype}, which takes {} bytes for each {}",
-        dtype.block_bytes(),
-        dtype.block_len()
+        "found {bytes} bytes for {elements} elements of {dtype}, expected {block_bytes} for each {block} and {tail} more"
     );
     Err(Error::new(ErrorKind::Argument, what))
 }

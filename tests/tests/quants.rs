@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use motelm_core::quant::{Dtype, dequantize, quantize};
+use motelm_core::quant::{Dtype, dequantize, dequantize_tensor, quantize};
 use motelm_tests::{f32s, golden, json};
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -36,6 +36,7 @@ impl Case {
         assert_eq!(dtype.id() as usize, self.number("type_id"), "{dtype}");
         assert_eq!(dtype.block_len(), self.number("block_elems"), "{dtype}");
         assert_eq!(dtype.block_bytes(), self.number("block_bytes"), "{dtype}");
+        assert_eq!(dtype.tail_bytes() as u64, self.about["tail_bytes"].as_u64().unwrap_or(0), "{dtype}");
         Some(dtype)
     }
 
@@ -54,13 +55,14 @@ impl Case {
 }
 
 fn decoded(dtype: Dtype, blocks: &[u8]) -> Vec<f32> {
-    let mut out = vec![0.0; blocks.len() / dtype.block_bytes() * dtype.block_len()];
-    dequantize(dtype, blocks, &mut out).unwrap();
+    let n_blocks = (blocks.len() - dtype.tail_bytes()) / dtype.block_bytes();
+    let mut out = vec![0.0; n_blocks * dtype.block_len()];
+    dequantize_tensor(dtype, blocks, &mut out).unwrap();
     out
 }
 
 fn encoded(dtype: Dtype, x: &[f32], cols: usize, importance: Option<&[f32]>) -> Vec<u8> {
-    let mut out = vec![0; dtype.row_bytes(x.len()).unwrap()];
+    let mut out = vec![0; dtype.tensor_bytes(&[x.len(), 1, 1, 1]).unwrap()];
     quantize(dtype, x, cols, importance, &mut out).unwrap();
     out
 }
@@ -110,6 +112,19 @@ fn encoders_are_as_good_as_the_reference() {
 }
 
 #[test]
+fn ternary_weights_come_back_exactly() {
+    let x: Vec<f32> = (0..512).map(|i| [0.0, -0.375, 0.375, 0.375][i * 7 % 11 % 4]).collect();
+    for name in ["TQ1_0", "TQ2_0", "I2_S", "Q2_0"] {
+        let dtype = Dtype::from_name(name).unwrap();
+        assert_eq!(decoded(dtype, &encoded(dtype, &x, 256, None)), x, "{name}");
+    }
+    for case in Case::all().iter().filter(|case| case.text("type") == "I2_S") {
+        let x = case.values("f32").expect("decoded values");
+        assert_eq!(encoded(Dtype::I2_S, &x, case.number("cols"), None), case.blocks(), "{}", case.name());
+    }
+}
+
+#[test]
 fn importance_serves_the_important() {
     for case in Case::all() {
         let (Some(dtype), Some(x)) = (case.dtype(), case.values("src")) else { continue };
@@ -153,7 +168,7 @@ proptest! {
 
     #[test]
     fn any_bytes_decode(dtype in dtypes(), seed in any::<u64>(), blocks in 0..5usize) {
-        let blocks: Vec<u8> = bytes(seed).take(blocks * dtype.block_bytes()).collect();
+        let blocks: Vec<u8> = bytes(seed).take(blocks * dtype.block_bytes() + dtype.tail_bytes()).collect();
         decoded(dtype, &blocks);
     }
 
@@ -187,6 +202,8 @@ proptest! {
     fn lengths_that_do_not_fit_are_refused(dtype in dtypes(), elements in 0..600usize, bytes in 0..600usize) {
         let fits = dtype.row_bytes(elements) == Some(bytes);
         prop_assert_eq!(dequantize(dtype, &vec![0; bytes], &mut vec![0.0; elements]).is_ok(), fits);
+        let fits = dtype.tensor_bytes(&[elements, 1, 1, 1]) == Some(bytes);
+        prop_assert_eq!(dequantize_tensor(dtype, &vec![0; bytes], &mut vec![0.0; elements]).is_ok(), fits);
         let x = vec![0.0; elements];
         prop_assert_eq!(quantize(dtype, &x, elements, None, &mut vec![0; bytes]).is_ok(), fits && elements > 0);
         prop_assert!(quantize(dtype, &x, elements, Some(&vec![0.0; elements + 1]), &mut vec![0; bytes]).is_err());

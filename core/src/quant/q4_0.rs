@@ -3,7 +3,7 @@
 //! ```text
 //! scale: f16 | 16 bytes of nibbles        32 weights, scale * (nibble - 8)
 //! ```
-//! Byte `i` holds weight `i` in its low nibble and weight `16 + i` in the high one.
+//! Nibbles lie in [`planes`] 16 wide: byte `i` holds weight `i` and, above it, weight `16 + i`.
 
 use core::array;
 

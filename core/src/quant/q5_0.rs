@@ -3,13 +3,13 @@
 //! ```text
 //! scale: f16 | fifth bits: u32 | 16 bytes of nibbles        32 weights, scale * (nibble + 16 * fifth - 16)
 //! ```
-//! Nibbles lie as in [`super::q4_0`]; bit `i` of the word belongs to weight `i`.
+//! Nibbles lie in [`planes`] 16 wide; bit `i` of the word belongs to weight `i`.
 
 use core::array;
 
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, farthest, inverse, symmetric};
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, planes};
 
 /// Where the word of fifth bits lies.
 pub const FIFTHS: usize = 2;
@@ -20,28 +20,18 @@ pub const NIBBLES: usize = 6;
 #[derive(Debug, Clone, Copy)]
 pub struct Q5_0;
 
-/// Writes the 32 integers 0 to 31 that lie at `at`: their fifth bits, then their nibbles.
+/// Writes the 32 integers 0 to 31 whose fifth bits, and then nibbles, begin at `at` (also in [`super::q5_1`]).
 #[inline]
-pub(super) fn unpack(block: &[u8], at: usize, q: &mut [i8], offset: i8) {
-    let fifths = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
-    let (low, high) = q.split_at_mut(16);
-    for (i, ((&byte, low), high)) in block[at + 4..].iter().zip(low).zip(high).enumerate() {
-        let fifth = |weight: usize| ((fifths >> weight & 1) << 4) as u8;
-        *low = (byte & 15 | fifth(i)) as i8 - offset;
-        *high = (byte >> 4 | fifth(i + 16)) as i8 - offset;
-    }
+pub(super) fn unpack(block: &[u8], at: usize, q: &mut [i8]) {
+    planes::unpack::<4, 16>(&block[at + 4..], q);
+    planes::unpack_upper::<1, 1>(&block[at..at + 4], 4, q);
 }
 
 /// The reverse of [`unpack`].
 pub(super) fn pack(q: &[u8; 32], at: usize, out: &mut [u8]) {
-    let mut fifths = 0;
-    for (i, &q) in q.iter().enumerate() {
-        fifths |= u32::from(q >> 4) << i;
-    }
-    out[at..at + 4].copy_from_slice(&fifths.to_le_bytes());
-    for (i, out) in out[at + 4..].iter_mut().enumerate() {
-        *out = q[i] & 15 | q[i + 16] << 4;
-    }
+    out[at..].fill(0);
+    planes::pack::<1, 1>(q, 4, &mut out[at..at + 4]);
+    planes::pack::<4, 16>(q, 0, &mut out[at + 4..]);
 }
 
 impl Format for Q5_0 {
@@ -71,7 +61,8 @@ impl Quantized for Q5_0 {
 
     #[inline]
     fn integers(block: &[u8], q: &mut [i8]) {
-        unpack(block, FIFTHS, q, 16);
+        unpack(block, FIFTHS, q);
+        q.iter_mut().for_each(|q| *q -= 16);
     }
 
     #[inline]

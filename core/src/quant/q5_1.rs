@@ -45,7 +45,7 @@ impl Quantized for Q5_1 {
 
     #[inline]
     fn integers(block: &[u8], q: &mut [i8]) {
-        unpack(block, FIFTHS, q, 0);
+        unpack(block, FIFTHS, q);
     }
 
     #[inline]

@@ -10,8 +10,8 @@
 use super::float16::{f16_to_f32, f32_to_f16};
 use super::{MAX_BLOCK, MAX_GROUPS};
 
-/// How far from the largest integer the search looks, in tenths.
-const TENTHS: i32 = 12;
+/// How many scales the search tries on either side of the obvious one.
+const STEPS: i32 = 12;
 /// How often outer scales are fitted.
 const PASSES: usize = 3;
 
@@ -54,7 +54,16 @@ fn half(x: f32) -> f32 {
     f16_to_f32(f32_to_f16(x))
 }
 
-/// The integers that a weight may become, both ends included.
+/// The integers that a weight may become.
+pub(super) trait Levels: Copy {
+    /// The lowest and the highest.
+    fn ends(self) -> [f32; 2];
+
+    /// The nearest to `x`.
+    fn nearest(self, x: f32) -> f32;
+}
+
+/// All integers from one to another, both included.
 #[derive(Clone, Copy)]
 pub(super) struct Range {
     pub low: i32,
@@ -62,21 +71,63 @@ pub(super) struct Range {
 }
 
 impl Range {
-    fn nearest(self, x: f32) -> i32 {
+    fn integer(self, x: f32) -> i32 {
         round(x).clamp(self.low, self.high)
     }
 }
 
+impl Levels for Range {
+    fn ends(self) -> [f32; 2] {
+        [self.low as f32, self.high as f32]
+    }
+
+    fn nearest(self, x: f32) -> f32 {
+        self.integer(x) as f32
+    }
+}
+
+/// Those that 4-bit codes stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Table(pub &'static [i8; 16]);
+
+impl Table {
+    /// The code whose level is nearest; the first of them.
+    pub fn code(self, x: f32) -> u8 {
+        let mut best = (0, f32::INFINITY);
+        for (code, &level) in self.0.iter().enumerate() {
+            let distance = (f32::from(level) - x).abs();
+            if distance < best.1 {
+                best = (code as u8, distance);
+            }
+        }
+        best.0
+    }
+}
+
+impl Levels for Table {
+    fn ends(self) -> [f32; 2] {
+        let [lowest, highest] = [self.0.iter().min(), self.0.iter().max()];
+        [lowest, highest].map(|end| f32::from(*end.expect("16 levels")))
+    }
+
+    fn nearest(self, x: f32) -> f32 {
+        f32::from(self.0[usize::from(self.code(x))])
+    }
+}
+
 /// The scale with which `scale * q` comes closest to `x`; it may be negative.
-pub(super) fn symmetric(x: &[f32], weights: &[f32], range: Range) -> f32 {
+pub(super) fn symmetric(x: &[f32], weights: &[f32], levels: impl Levels) -> f32 {
     let far = farthest(x);
+    let [low, high] = levels.ends();
+    // A tenth of an integer among few of them, one part in a hundred among many.
+    let step = ((high - low) / 200.0).max(0.1);
     let (mut best, mut most) = (0.0, 0.0);
-    for end in [range.low, range.high] {
-        for tenths in -TENTHS..=TENTHS {
-            let inverse = (end as f32 + 0.1 * tenths as f32) / far;
+    for end in [low, high] {
+        for i in -STEPS..=STEPS {
+            let inverse = (end + step * i as f32) / far;
             let (mut xq, mut qq) = (0.0, 0.0);
             for (&x, &weight) in x.iter().zip(weights) {
-                let q = range.nearest(x * inverse) as f32;
+                let q = levels.nearest(x * inverse);
                 xq += weight * x * q;
                 qq += weight * q * q;
             }
@@ -106,8 +157,8 @@ fn affine(x: &[f32], weights: &[f32], high: i32, lowest: Lowest) -> (f32, f32) {
     }
     let mut best = (0.0, -low);
     let mut least = error(x, weights, best, high);
-    for tenths in -TENTHS..=TENTHS {
-        let inverse = (high as f32 + 0.1 * tenths as f32) / (top - low);
+    for i in -STEPS..=STEPS {
+        let inverse = (high as f32 + 0.1 * i as f32) / (top - low);
         let [mut w, mut wx, mut wq, mut wxq, mut wqq] = [0.0; 5];
         for (&x, &weight) in x.iter().zip(weights) {
             let q = round((x - low) * inverse).clamp(0, high) as f32;
@@ -164,12 +215,12 @@ pub(super) fn symmetric_groups(
     x: &[f32],
     weights: &[f32],
     group: usize,
-    range: Range,
+    levels: impl Levels,
     scale_range: Range,
 ) -> Symmetric {
     let mut wanted = [0.0; MAX_GROUPS];
     for (wanted, (x, weights)) in wanted.iter_mut().zip(x.chunks(group).zip(weights.chunks(group))) {
-        *wanted = symmetric(x, weights, range);
+        *wanted = symmetric(x, weights, levels);
     }
     let mut block = Symmetric {
         scale: half(farthest(&wanted) / scale_range.low as f32),
@@ -181,13 +232,13 @@ pub(super) fn symmetric_groups(
     for _ in 0..PASSES {
         let (mut sum, mut xq, mut qq) = (0.0, 0.0, 0.0);
         for (i, (x, weights)) in x.chunks(group).zip(weights.chunks(group)).enumerate() {
-            let near = scale_range.nearest(wanted[i] * inverse(block.scale));
+            let near = scale_range.integer(wanted[i] * inverse(block.scale));
             let mut group_least = f32::INFINITY;
             for outer in (near - 1).max(scale_range.low)..=(near + 1).min(scale_range.high) {
                 let scale = block.scale * outer as f32;
                 let inverse = inverse(scale);
                 let error = x.iter().zip(weights).fold(0.0, |sum, (&x, &weight)| {
-                    let off = x - scale * range.nearest(x * inverse) as f32;
+                    let off = x - scale * levels.nearest(x * inverse);
                     sum + weight * off * off
                 });
                 if error < group_least {
@@ -199,9 +250,9 @@ pub(super) fn symmetric_groups(
             let outer = f32::from(block.scales[i]);
             let inverse = inverse(block.scale * outer);
             for (j, (&x, &weight)) in x.iter().zip(weights).enumerate() {
-                let q = range.nearest(x * inverse);
+                let q = levels.nearest(x * inverse);
                 block.q[i * group + j] = q as i8;
-                let q = outer * q as f32;
+                let q = outer * q;
                 xq += weight * x * q;
                 qq += weight * q * q;
             }

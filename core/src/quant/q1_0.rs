@@ -1,0 +1,54 @@
+//! Q1_0: a sign per weight.
+//!
+//! ```text
+//! scale: f16 | 16 bytes of bits, the lowest first        128 weights, scale * (2 * bit - 1)
+//! ```
+
+use super::float16::{read_f16, write_f16};
+use super::search::weights;
+use super::{Format, Quantized, decode_groups, planes};
+
+/// Where the bits begin.
+pub const BITS: usize = 2;
+
+/// 1 bit, one scale per 128.
+#[derive(Debug, Clone, Copy)]
+pub struct Q1_0;
+
+impl Format for Q1_0 {
+    const ID: u32 = 41;
+    const BLOCK: usize = 128;
+    const BYTES: usize = 18;
+
+    fn decode(block: &[u8], out: &mut [f32]) {
+        decode_groups::<Self>(block, out);
+    }
+
+    /// Of all scales, the mean magnitude fits best.
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let (sum, total) = x
+            .iter()
+            .zip(weights(importance))
+            .fold((0.0, 0.0), |(sum, total), (x, weight)| (sum + weight * x.abs(), total + weight));
+        out.fill(0);
+        write_f16(out, 0, if total == 0.0 { 0.0 } else { sum / total });
+        let bits: [u8; 128] = core::array::from_fn(|i| u8::from(x[i] >= 0.0));
+        planes::pack::<1, 1>(&bits, 0, &mut out[BITS..]);
+    }
+}
+
+impl Quantized for Q1_0 {
+    const GROUP: usize = 128;
+
+    #[inline]
+    fn integers(block: &[u8], q: &mut [i8]) {
+        planes::unpack::<1, 1>(&block[BITS..], q);
+        q.iter_mut().for_each(|q| *q = 2 * *q - 1);
+    }
+
+    #[inline]
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
+        scale[0] = read_f16(block, 0);
+        min[0] = 0.0;
+    }
+}

@@ -1,0 +1,51 @@
+//! Q2_0: ternary weights and a fourth value.
+//!
+//! ```text
+//! scale: f16 | 16 bytes of 2-bit integers, the lowest first        64 weights, scale * (q - 1)
+//! ```
+
+use super::float16::{read_f16, write_f16};
+use super::search::{Range, inverse, round, symmetric, weights};
+use super::{Format, Quantized, decode_groups, planes};
+
+/// Where the integers begin.
+pub const INTEGERS: usize = 2;
+
+/// 2 bits, one scale per 64.
+#[derive(Debug, Clone, Copy)]
+pub struct Q2_0;
+
+impl Format for Q2_0 {
+    const ID: u32 = 42;
+    const BLOCK: usize = 64;
+    const BYTES: usize = 18;
+
+    fn decode(block: &[u8], out: &mut [f32]) {
+        decode_groups::<Self>(block, out);
+    }
+
+    /// The search uses all four values, on the side that needs them: the scale may be negative.
+    fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        out.fill(0);
+        let scale = write_f16(out, 0, symmetric(x, weights(importance), Range { low: -1, high: 2 }));
+        let inverse = inverse(scale);
+        let q: [u8; 64] = core::array::from_fn(|i| (round(x[i] * inverse).clamp(-1, 2) + 1) as u8);
+        planes::pack::<2, 1>(&q, 0, &mut out[INTEGERS..]);
+    }
+}
+
+impl Quantized for Q2_0 {
+    const GROUP: usize = 64;
+
+    #[inline]
+    fn integers(block: &[u8], q: &mut [i8]) {
+        planes::unpack::<2, 1>(&block[INTEGERS..], q);
+        q.iter_mut().for_each(|q| *q -= 1);
+    }
+
+    #[inline]
+    fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
+        scale[0] = read_f16(block, 0);
+        min[0] = 0.0;
+    }
+}
