@@ -73,33 +73,36 @@ impl Setup {
 
     /// Makes sure that code can be compiled for `triple`.
     pub fn target(&self, triple: &str) -> Result<Target, Stop> {
-        let target = Target { triple: triple.into(), sysroot: None };
+        let with = |sysroot| Ok(Target { triple: triple.into(), sysroot });
         if rustup_has(triple) {
-            return Ok(target);
+            return with(None);
         }
-        if on_path("rustup")
-            && run(Command::new("rustup").args(["target", "add", triple])).is_ok()
-            && rustup_has(triple)
-        {
-            return Ok(target);
+        if let Some(sysroot) = self.sysroot().ok().filter(|sysroot| library(sysroot, triple).exists()) {
+            return with(Some(sysroot));
+        }
+        let mut rustup = Command::new("rustup");
+        rustup.args(["target", "add", triple]).env("RUST_BACKTRACE", "0");
+        if on_path("rustup") && run(&mut rustup).is_ok() && rustup_has(triple) {
+            return with(None);
         }
         println!("rustup has no standard library for {triple}: building it from Debian's source");
         if !Path::new(DEBIAN_LIBRARY).exists() || !Path::new(DEBIAN_RUSTC).exists() {
             apt(&format!("the standard library of {triple} is missing"), &DEBIAN_RUST)?;
         }
-        let sysroot = self.build_library(triple)?;
-        Ok(Target { sysroot: Some(sysroot), ..target })
+        let sysroot = self.sysroot()?;
+        self.build_library(triple, &library(&sysroot, triple))?;
+        with(Some(sysroot))
     }
 
-    /// Builds the standard library of `triple` once, into a sysroot of the cache that it returns.
-    fn build_library(&self, triple: &str) -> Result<PathBuf, Stop> {
+    /// Where the libraries lie that are built for this version of Debian's compiler.
+    fn sysroot(&self) -> Result<PathBuf, Stop> {
         let version = output(Command::new(DEBIAN_RUSTC).arg("--version"))?;
         let version = version.split_whitespace().nth(1).unwrap_or("unknown");
-        let sysroot = self.cache.join(format!("sysroot-{version}"));
-        let home = sysroot.join("lib/rustlib").join(triple);
-        if home.exists() {
-            return Ok(sysroot);
-        }
+        Ok(self.cache.join(format!("sysroot-{version}")))
+    }
+
+    /// Builds the standard library of `triple` from Debian's source into the folder `home`.
+    fn build_library(&self, triple: &str, home: &Path) -> Result<(), Stop> {
         // Microcontrollers have no operating system for `std`; rustup gives them these crates, too.
         let bare = triple.ends_with("-none-eabihf");
         let build = self.cache.join(format!("build-{triple}-{}", std::process::id()));
@@ -136,12 +139,11 @@ impl Setup {
                     fs::copy(&path, fresh.join(name))?;
                 }
             }
-            fs::create_dir_all(&home)?;
-            fs::rename(&fresh, home.join("lib"))?;
+            fs::create_dir_all(home.parent().expect("it lies in a sysroot"))?;
+            fs::rename(&fresh, home).or_else(|e| if home.exists() { Ok(()) } else { Err(e) })?;
             fs::remove_dir_all(&build)
         };
-        install().map_err(|e| Stop::Failed(format!("{}: {e}", home.display())))?;
-        Ok(sysroot)
+        install().map_err(|e| Stop::Failed(format!("{}: {e}", home.display())))
     }
 
     /// The folder of the `wasm-bindgen` programs, of the version that `Cargo.lock` names: the two must be equal.
@@ -227,6 +229,11 @@ fn target_variable(triple: &str, what: &str) -> String {
 
 fn linker(triple: &str) -> Option<&'static str> {
     LINKERS.iter().find(|(target, _)| *target == triple).map(|(_, linker)| *linker)
+}
+
+/// Where a compiler that is given `sysroot` looks for the standard library of `triple`.
+fn library(sysroot: &Path, triple: &str) -> PathBuf {
+    sysroot.join("lib/rustlib").join(triple).join("lib")
 }
 
 fn rustup_has(triple: &str) -> bool {
