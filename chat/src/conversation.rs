@@ -119,7 +119,10 @@ mod tests {
             (saved.replace("1,", "2,"), "version"),
             (saved.replace("[]", r#"[{"content":"no role"}]"#), "role"),
             (saved[..saved.len() / 2].to_string(), "EOF"),
-            ("[".repeat(100_000), "recursion"),
+            (
+                saved.replace("[]", &format!("[{{\"role\":\"user\",\"content\":{}", "[".repeat(9000))),
+                "recursion",
+            ),
         ] {
             match Conversation::load(&text) {
                 Err(ChatError::History { what }) => assert!(what.contains(says), "{what}"),
