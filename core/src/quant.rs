@@ -18,6 +18,9 @@
 use alloc::format;
 use core::fmt;
 
+use crate::ops::decoded::Decoded;
+use crate::ops::matmul::Rows;
+use crate::simd::{Isa, Kernel};
 use crate::{Error, ErrorKind, Result};
 
 pub mod float16;
@@ -88,6 +91,15 @@ pub trait Format {
     /// Writes the `BLOCK` values of one block of `BYTES` bytes. Any bytes decode to something.
     fn decode(block: &[u8], out: &mut [f32]);
 
+    /// What its weights are multiplied with.
+    const MEETS: Meets = Meets::Decoded;
+
+    /// Multiplies rows with tokens, the way that [`Self::MEETS`] says.
+    #[inline(always)]
+    fn multiply<I: Isa>(isa: I, rows: Rows<'_, '_>) {
+        Decoded(rows).run(isa);
+    }
+
     /// Makes the block of `BYTES` bytes that comes close to `x`, `BLOCK` values.
     ///
     /// `importance` weighs the squared error of each value; without it all count the same. NaN and infinity end up
@@ -108,6 +120,43 @@ pub trait Format {
         1.0
     }
 }
+
+/// How weights meet activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meets {
+    /// Decoded to f32, with activations as they are.
+    Decoded,
+    /// Loaded as floats, with activations as they are.
+    Floats,
+    /// As integers, with rounded activations.
+    Integers,
+}
+
+/// The lines of a [`Format`] whose weights meet integers through [`crate::ops::integers::Lanes`].
+macro_rules! meets_integers {
+    () => {
+        const MEETS: $crate::quant::Meets = $crate::quant::Meets::Integers;
+
+        #[inline(always)]
+        fn multiply<I: $crate::simd::Isa>(isa: I, rows: $crate::ops::matmul::Rows<'_, '_>) {
+            $crate::ops::integers::run::<Self, I>(isa, rows);
+        }
+    };
+}
+use meets_integers;
+
+/// The lines of a [`Format`] whose weights load as floats through [`crate::ops::floats::Floats`].
+macro_rules! meets_floats {
+    () => {
+        const MEETS: $crate::quant::Meets = $crate::quant::Meets::Floats;
+
+        #[inline(always)]
+        fn multiply<I: $crate::simd::Isa>(isa: I, rows: $crate::ops::matmul::Rows<'_, '_>) {
+            $crate::ops::floats::run::<Self, I>(isa, rows);
+        }
+    };
+}
+use meets_floats;
 
 /// A format whose weights are integers in groups: `scale * q - min`.
 pub trait Quantized: Format {
@@ -151,6 +200,7 @@ struct Facts {
     bytes: usize,
     tail: usize,
     read_tail: fn(&[u8]) -> f32,
+    meets: Meets,
     decode: fn(&[u8], &mut [f32]),
     encode: EncodeRows,
 }
@@ -164,6 +214,7 @@ impl Facts {
             bytes: F::BYTES,
             tail: F::TAIL,
             read_tail: F::read_tail,
+            meets: F::MEETS,
             decode: decode_blocks::<F>,
             encode: encode_rows::<F>,
         }
@@ -261,6 +312,11 @@ impl Dtype {
     /// Bytes per block.
     pub const fn block_bytes(self) -> usize {
         self.facts().bytes
+    }
+
+    /// How weights of this type meet activations.
+    pub const fn meets(self) -> Meets {
+        self.facts().meets
     }
 
     /// Bytes of a row of `cols` elements, or `None` when that is not whole blocks or does not fit a `usize`.

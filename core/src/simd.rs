@@ -35,11 +35,15 @@
 //! decline.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod scalar;
 
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
 pub use scalar::Scalar;
 
-use crate::quant::float16::{self, f16_to_f32};
+use crate::quant::float16;
 
 /// An instruction set that this processor has, and with it the way into its kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +51,23 @@ use crate::quant::float16::{self, f16_to_f32};
 pub enum Level {
     /// Plain Rust, for every processor; what the others are tested against.
     Scalar,
+    /// x86-64 with AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
 }
 
 impl Level {
     /// The best level that the compiler's own target promises, without asking the processor.
     pub const fn baseline() -> Self {
+        #[cfg(all(
+            target_arch = "x86_64",
+            target_feature = "avx2",
+            target_feature = "fma",
+            target_feature = "f16c"
+        ))]
+        // SAFETY: the whole program is compiled for processors that have these.
+        return Self::Avx2(unsafe { Avx2::new_unchecked() });
+        #[allow(unreachable_code, reason = "what is left when the target promises nothing")]
         Self::Scalar
     }
 
@@ -59,6 +75,8 @@ impl Level {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
         }
     }
 
@@ -66,7 +84,9 @@ impl Level {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
-            Self::Scalar => kernel.run(Scalar),
+            Self::Scalar => Scalar.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.enter(kernel),
         }
     }
 }
@@ -91,6 +111,16 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     type I32x8: Copy;
     /// 32 bytes, signed or not as the method says.
     type I8x32: Copy;
+
+    /// Runs a kernel inside a function marked for this instruction set, which may stay a call of its own: a way for
+    /// many kernels to share a large piece.
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Asks for the cache line at an address that will be read soon; any address will do.
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        let _ = at;
+    }
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F32x8;
@@ -160,6 +190,12 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         self.splat(0.0)
     }
 
+    /// `-v`.
+    #[inline(always)]
+    fn neg(self, v: Self::F32x8) -> Self::F32x8 {
+        self.mul(v, self.splat(-1.0))
+    }
+
     /// The lanes, in order.
     #[inline(always)]
     fn to_array(self, v: Self::F32x8) -> [f32; 8] {
@@ -214,7 +250,7 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         }
         let mut sum = self.sum(self.add(self.add(acc[0], acc[1]), self.add(acc[2], acc[3])));
         for (a, b) in a_rest.iter().zip(b_rest) {
-            sum += f16_to_f32(*a) * b;
+            sum += float16::f16_to_f32(*a) * b;
         }
         sum
     }
@@ -249,7 +285,7 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
             self.store(self.mul_add(factor, self.widen_f16(*x), self.load(y)), y);
         }
         for (x, y) in x_rest.iter().zip(y_rest) {
-            *y += a * f16_to_f32(*x);
+            *y += a * float16::f16_to_f32(*x);
         }
     }
 
@@ -268,6 +304,22 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
             *to = float16::f32_to_f16(*x);
         }
     }
+}
+
+/// Little-endian 16-bit numbers as they lie in a file.
+#[inline(always)]
+pub(crate) fn u16s(bytes: &[u8; 16]) -> [u16; 8] {
+    // SAFETY: any bytes are numbers, and the sizes are the same.
+    let numbers: [u16; 8] = unsafe { core::mem::transmute(*bytes) };
+    numbers.map(u16::from_le)
+}
+
+/// Little-endian floats as they lie in a file.
+#[inline(always)]
+pub(crate) fn f32s(bytes: &[u8; 32]) -> [f32; 8] {
+    // SAFETY: any bytes are numbers, and the sizes are the same.
+    let bits: [u32; 8] = unsafe { core::mem::transmute(*bytes) };
+    bits.map(|bits| f32::from_bits(u32::from_le(bits)))
 }
 
 /// [`Isa::dot_f32`] on its own.

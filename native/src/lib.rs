@@ -1,1 +1,3 @@
 //! MoteLM on a machine with an operating system: memory maps, threads, CPU detection.
+
+pub mod cpu;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::matmul::{Cx, Precision};
 use crate::exec;
-use crate::quant::Dtype;
+use crate::quant::{Dtype, Meets};
 use crate::simd::{Isa, Kernel};
 
 /// Values in a [`Step`].
@@ -31,6 +31,12 @@ pub(crate) struct Step {
 
 impl Step {
     const ZERO: Self = Self { q: [[0; 32]; 8], scale: [0.0; 8], sum: [0.0; 8], half_sum: [[0.0; 8]; 2] };
+
+    /// The scales of 16 groups of 16, or rather of the 4 groups of 32 in which those of half `part` lie.
+    #[inline(always)]
+    pub fn half_scales(&self, part: usize) -> &[f32; 4] {
+        &self.scale.as_chunks().0[part]
+    }
 }
 
 /// Buffers for rounded activations, allocated once.
@@ -44,7 +50,6 @@ pub struct Input<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) cols: usize,
     /// The rounded values, `cols / 256` steps (rounded up) for each token; none when no matrix wanted them.
-    #[expect(dead_code, reason = "read by the integer formats")]
     pub(crate) steps: &'a [Step],
 }
 
@@ -61,6 +66,12 @@ impl<'a> Input<'a> {
     /// How many tokens these are.
     pub fn tokens(&self) -> usize {
         self.x.len() / self.cols
+    }
+
+    /// One token's values.
+    #[inline(always)]
+    pub(crate) fn token(&self, token: usize) -> &'a [f32] {
+        &self.x[token * self.cols..][..self.cols]
     }
 
     /// Values per token.
@@ -94,7 +105,9 @@ impl Activations {
         weights: impl IntoIterator<Item = Dtype>,
     ) -> Input<'a> {
         let input = Input::new(x, cols);
-        if cx.precision == Precision::Exact || !weights.into_iter().any(super::matmul::is_integer) {
+        if cx.precision == Precision::Exact
+            || !weights.into_iter().any(|dtype| dtype.meets() == Meets::Integers)
+        {
             return input;
         }
         let per_token = cols.div_ceil(STEP);

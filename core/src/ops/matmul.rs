@@ -2,12 +2,17 @@
 //!
 //! A weight matrix has one row per output; every output of a token is the dot product of such a row with the token's
 //! values. The rows are cut into chunks, one task each, and a task enters its instruction set once for its chunk.
+//!
+//! There are three ways to multiply, and [`Format::MEETS`] says which is a format's own: [`super::integers`],
+//! [`super::floats`] and, for what has neither and for [`Precision::Exact`], [`super::decoded`].
 
 use alloc::format;
+use core::marker::PhantomData;
 
 pub use super::activations::{Activations, Input};
+use super::decoded::Decoded;
 use crate::exec::{Columns, Executor, for_columns};
-use crate::quant::{Dtype, MAX_BLOCK, dequantize};
+use crate::quant::{Dtype, Format, Meets, Visitor, dequantize};
 use crate::simd::{Isa, Kernel, Level};
 use crate::{Error, ErrorKind, Result};
 
@@ -39,7 +44,10 @@ pub struct Matrix<'a> {
     rows: usize,
     cols: usize,
     row_bytes: usize,
+    /// All rows, without the tail that some formats have.
     data: &'a [u8],
+    /// What the tail says: a factor of all weights.
+    scale: f32,
 }
 
 impl<'a> Matrix<'a> {
@@ -50,9 +58,10 @@ impl<'a> Matrix<'a> {
     /// have exactly their length.
     pub fn new(dtype: Dtype, rows: usize, cols: usize, data: &'a [u8]) -> Result<Self> {
         let row_bytes = dtype.row_bytes(cols).filter(|_| rows > 0 && cols > 0);
-        match row_bytes {
-            Some(row_bytes) if row_bytes.checked_mul(rows) == Some(data.len()) => {
-                Ok(Self { dtype, rows, cols, row_bytes, data })
+        let scale = dtype.tensor_scale(data);
+        match (row_bytes, scale) {
+            (Some(row_bytes), Some(scale)) if dtype.tensor_bytes(&[cols, rows, 1, 1]) == Some(data.len()) => {
+                Ok(Self { dtype, rows, cols, row_bytes, data: &data[..row_bytes * rows], scale })
             }
             _ => Err(Error::new(
                 ErrorKind::Shape,
@@ -81,21 +90,23 @@ impl<'a> Matrix<'a> {
         self.cols
     }
 
+    /// A row's bytes.
+    #[inline(always)]
+    pub(crate) fn bytes(&self, row: usize) -> &'a [u8] {
+        &self.data[row * self.row_bytes..][..self.row_bytes]
+    }
+
     /// Decodes one row, as an embedding table is read.
     ///
     /// # Panics
     /// When there is no such row, or `out` does not have `cols` elements.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows && out.len() == self.cols, "row {row} of {} x {}", self.rows, self.cols);
-        let bytes = &self.data[row * self.row_bytes..][..self.row_bytes];
-        dequantize(self.dtype, bytes, out).expect("a row is whole blocks");
+        dequantize(self.dtype, self.bytes(row), out).expect("a row is whole blocks");
+        if self.scale != 1.0 {
+            out.iter_mut().for_each(|x| *x *= self.scale);
+        }
     }
-}
-
-/// Whether weights of this type meet rounded activations.
-pub(crate) fn is_integer(dtype: Dtype) -> bool {
-    let _ = dtype;
-    false
 }
 
 /// Multiply-adds below which handing work to other threads costs more than it gains.
@@ -108,8 +119,15 @@ const SMALL: usize = 1 << 16;
 pub fn matmul(cx: &Cx<'_>, w: &Matrix<'_>, x: &Input<'_>, out: &mut [f32]) {
     assert_eq!(x.cols(), w.cols, "values per token, and columns of the matrix");
     assert_eq!(Some(out.len()), x.tokens().checked_mul(w.rows), "outputs, and tokens times rows");
-    let run = |first: usize, out: &mut Columns<'_, f32>| cx.level.run(Decoded { w, x, first, out });
-    for_columns(cx.exec, out, w.rows, rows_per_task(cx.exec.width(), w, x.tokens()), run);
+    let per_task = rows_per_task(cx.exec.width(), w, x.tokens());
+    for_columns(cx.exec, out, w.rows, per_task, |first, out| {
+        w.dtype.visit(Enter { level: cx.level, rows: Rows { w, x, first, out } });
+        if w.scale != 1.0 {
+            for t in 0..out.rows() {
+                out.row(t).iter_mut().for_each(|y| *y *= w.scale);
+            }
+        }
+    });
 }
 
 /// Some tasks per thread, so that one that is late delays little; whole cache lines of outputs where possible.
@@ -120,44 +138,41 @@ fn rows_per_task(width: usize, w: &Matrix<'_>, tokens: usize) -> usize {
     w.rows.div_ceil(width.saturating_mul(4)).next_multiple_of(16)
 }
 
-/// Rows whose blocks are decoded to f32: every format's way when exactness is asked for.
-struct Decoded<'a, 'b> {
-    w: &'a Matrix<'a>,
-    x: &'a Input<'a>,
-    first: usize,
-    out: &'a mut Columns<'b, f32>,
+/// One task's part of a product: outputs `first..first + out.width()` of every token.
+pub struct Rows<'a, 'b> {
+    pub(crate) w: &'a Matrix<'a>,
+    pub(crate) x: &'a Input<'a>,
+    pub(crate) first: usize,
+    pub(crate) out: &'a mut Columns<'b, f32>,
 }
 
-impl Kernel for Decoded<'_, '_> {
+/// Finds the kernel of the weights' format and enters it.
+struct Enter<'a, 'b> {
+    level: Level,
+    rows: Rows<'a, 'b>,
+}
+
+impl Visitor for Enter<'_, '_> {
+    type Output = ();
+
+    fn visit<F: Format>(self) {
+        let Self { level, rows } = self;
+        match F::MEETS {
+            Meets::Floats => level.run(Multiply::<F>(rows, PhantomData)),
+            Meets::Integers if !rows.x.steps.is_empty() => level.run(Multiply::<F>(rows, PhantomData)),
+            Meets::Integers | Meets::Decoded => level.run(Decoded(rows)),
+        }
+    }
+}
+
+struct Multiply<'a, 'b, F>(Rows<'a, 'b>, PhantomData<F>);
+
+impl<F: Format> Kernel for Multiply<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        /// Tokens that share a decoded block.
-        const TOKENS: usize = 16;
-        let Self { w, x, first, out } = self;
-        // Whole blocks, at most `MAX_BLOCK` values: every format's block divides that.
-        let piece_bytes = MAX_BLOCK / w.dtype.block_len() * w.dtype.block_bytes();
-        let mut piece = [0.0; MAX_BLOCK];
-        for r in 0..out.width() {
-            let row = &w.data[(first + r) * w.row_bytes..][..w.row_bytes];
-            for tokens in (0..x.tokens()).step_by(TOKENS) {
-                let n = TOKENS.min(x.tokens() - tokens);
-                let mut sums = [0.0; TOKENS];
-                for (i, bytes) in row.chunks(piece_bytes).enumerate() {
-                    let at = i * MAX_BLOCK;
-                    let piece = &mut piece[..MAX_BLOCK.min(w.cols - at)];
-                    dequantize(w.dtype, bytes, piece).expect("whole blocks");
-                    for (t, sum) in sums[..n].iter_mut().enumerate() {
-                        let x = &x.x[(tokens + t) * w.cols + at..][..piece.len()];
-                        *sum += isa.dot_f32(piece, x);
-                    }
-                }
-                for (t, sum) in sums[..n].iter().enumerate() {
-                    out.row(tokens + t)[r] = *sum;
-                }
-            }
-        }
+        F::multiply(isa, self.0);
     }
 }
 

@@ -1,16 +1,20 @@
 //! Types whose block is one element: floats and integers as they are, little-endian.
 
-use super::Format;
 use super::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use super::search::round;
+use super::{Format, meets_floats};
+use crate::ops::floats::Floats;
+use crate::simd::{Isa, f32s, u16s};
 
 macro_rules! plain {
-    ($(#[$doc:meta])* $name:ident = $id:literal as $number:ident, $decode:expr, $encode:expr) => {
+    ($(#[$doc:meta])* $name:ident = $id:literal as $number:ident, $decode:expr, $encode:expr $(; $meets:ident)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
         pub struct $name;
 
         impl Format for $name {
+            $($meets!();)?
+
             const ID: u32 = $id;
             const BLOCK: usize = 1;
             const BYTES: usize = size_of::<$number>();
@@ -34,15 +38,15 @@ macro_rules! plain {
 
 plain! {
     /// Single precision.
-    F32 = 0 as f32, |number| number, |x| x
+    F32 = 0 as f32, |number| number, |x| x; meets_floats
 }
 plain! {
     /// IEEE half precision.
-    F16 = 1 as u16, f16_to_f32, f32_to_f16
+    F16 = 1 as u16, f16_to_f32, f32_to_f16; meets_floats
 }
 plain! {
     /// The upper half of single precision.
-    BF16 = 30 as u16, bf16_to_f32, f32_to_bf16
+    BF16 = 30 as u16, bf16_to_f32, f32_to_bf16; meets_floats
 }
 plain! {
     /// Double precision; decoding rounds.
@@ -64,3 +68,26 @@ plain! {
     /// 64-bit integers; decoding rounds.
     I64 = 27 as i64, |number| number as f32, |x| if x.abs() < 1e6 { round(x).into() } else { x as i64 }
 }
+
+macro_rules! floats {
+    ($name:ident, $bytes:literal, |$isa:ident, $eight:ident| $load:expr) => {
+        impl Floats for $name {
+            type Eight = [u8; $bytes];
+            const ZERO: Self::Eight = [0; $bytes];
+
+            #[inline(always)]
+            fn eights(row: &[u8]) -> (&[Self::Eight], &[u8]) {
+                row.as_chunks()
+            }
+
+            #[inline(always)]
+            fn load<I: Isa>($isa: I, $eight: &Self::Eight) -> I::F32x8 {
+                $load
+            }
+        }
+    };
+}
+
+floats!(F32, 32, |isa, eight| isa.load(&f32s(eight)));
+floats!(F16, 16, |isa, eight| isa.widen_f16(u16s(eight)));
+floats!(BF16, 16, |isa, eight| isa.widen_bf16(u16s(eight)));

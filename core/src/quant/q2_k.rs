@@ -7,7 +7,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::{affine_groups, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the 2-bit integers begin; before them come the scales and minima.
 pub const INTEGERS: usize = 16;
@@ -19,6 +21,8 @@ pub const OUTER: usize = 80;
 pub struct Q2_K;
 
 impl Format for Q2_K {
+    meets_integers!();
+
     const ID: u32 = 10;
     const BLOCK: usize = 256;
     const BYTES: usize = 84;
@@ -54,5 +58,33 @@ impl Quantized for Q2_K {
             *scale = outer_scale * f32::from(byte & 15);
             *min = outer_min * f32::from(byte >> 4);
         }
+    }
+}
+
+impl Lanes for Q2_K {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], half: usize) -> (I::F32x8, I::F32x8) {
+        // The scales and minima of 8 groups of 16: half a block's.
+        let block = &blocks[0];
+        let both = u64::from_le_bytes(*part(block, 8 * half));
+        let nibbles = u64::from_le_bytes([15; 8]);
+        let scale = isa.float_u8((both & nibbles).to_le_bytes());
+        let min = isa.float_u8((both >> 4 & nibbles).to_le_bytes());
+        let (outer_scale, outer_min) = (read_f16(block, OUTER), read_f16(block, OUTER + 2));
+        (isa.mul(scale, isa.splat(outer_scale)), isa.mul(min, isa.splat(outer_min)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let four = isa.load_bytes(part(&blocks[0], INTEGERS + 32 * (i / 4)));
+        isa.field(four, 2 * (i % 4) as u32, 3)
     }
 }

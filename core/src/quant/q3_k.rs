@@ -8,7 +8,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, symmetric_groups, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the two low bits begin; before them come the third bits.
 pub const LOW: usize = 32;
@@ -33,6 +35,8 @@ pub fn group_scales(block: &[u8]) -> [i8; 16] {
 }
 
 impl Format for Q3_K {
+    meets_integers!();
+
     const ID: u32 = 11;
     const BLOCK: usize = 256;
     const BYTES: usize = 110;
@@ -73,5 +77,30 @@ impl Quantized for Q3_K {
             *out = outer * f32::from(scale);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for Q3_K {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], half: usize) -> (I::F32x8, I::F32x8) {
+        let scale = isa.float_i8(*part(&group_scales(&blocks[0]), 8 * half));
+        let scale = isa.mul(scale, isa.splat(read_f16(&blocks[0], OUTER)));
+        (scale, isa.mul(scale, isa.splat(4.0)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let block = &blocks[0];
+        let four = isa.load_bytes(part(block, LOW + 32 * (i / 4)));
+        let third = isa.field(isa.load_bytes(part(block, 0)), i as u32, 1);
+        isa.or(isa.field(four, 2 * (i % 4) as u32, 3), isa.raise(third, 1, 2))
     }
 }

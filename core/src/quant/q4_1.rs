@@ -9,7 +9,9 @@ use core::array;
 
 use super::float16::{read_f16, write_f16};
 use super::search::{inverse, range_or_search};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, halves, part};
+use crate::simd::Isa;
 
 /// Where the nibbles begin.
 pub const NIBBLES: usize = 4;
@@ -19,6 +21,8 @@ pub const NIBBLES: usize = 4;
 pub struct Q4_1;
 
 impl Format for Q4_1 {
+    meets_integers!();
+
     const ID: u32 = 3;
     const BLOCK: usize = 32;
     const BYTES: usize = 20;
@@ -50,5 +54,25 @@ impl Quantized for Q4_1 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, 0);
         min[0] = -read_f16(block, 2);
+    }
+}
+
+impl Lanes for Q4_1 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        (halves::<I, _, 0>(isa, blocks), isa.neg(halves::<I, _, 2>(isa, blocks)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.nibbles(part(&blocks[i], NIBBLES))
     }
 }

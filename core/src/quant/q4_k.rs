@@ -8,7 +8,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::{affine_groups, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the outer scale lies, and behind it the outer minimum.
 pub const OUTER: usize = 0;
@@ -27,14 +29,10 @@ pub struct Q4_K;
 /// 4 bits of scales 4 to 7 and, above them, of minima 4 to 7; their high 2 bits are the high bits of bytes 0 to 7.
 #[inline]
 pub fn group_scales(bytes: &[u8]) -> ([u8; 8], [u8; 8]) {
-    let (mut scales, mut mins) = ([0; 8], [0; 8]);
-    for i in 0..4 {
-        let (scale, min, both) = (bytes[i], bytes[4 + i], bytes[8 + i]);
-        scales[i] = scale & 63;
-        mins[i] = min & 63;
-        scales[4 + i] = both & 15 | (scale >> 6) << 4;
-        mins[4 + i] = both >> 4 | (min >> 6) << 4;
-    }
+    let [a, b, both] = [0, 4, 8].map(|at| u32::from_le_bytes(*part(bytes, at)));
+    let eight = |low: u32, high: u32| (u64::from(high) << 32 | u64::from(low)).to_le_bytes();
+    let scales = eight(a & 0x3f3f_3f3f, both & 0x0f0f_0f0f | a >> 2 & 0x3030_3030);
+    let mins = eight(b & 0x3f3f_3f3f, both >> 4 & 0x0f0f_0f0f | b >> 2 & 0x3030_3030);
     (scales, mins)
 }
 
@@ -58,7 +56,17 @@ pub(super) fn scales_and_mins(block: &[u8], scale: &mut [f32], min: &mut [f32]) 
     }
 }
 
+/// [`Lanes::factors`] of such a block.
+#[inline(always)]
+pub(super) fn lane_factors<I: Isa>(isa: I, block: &[u8]) -> (I::F32x8, I::F32x8) {
+    let (scales, mins) = group_scales(&block[SCALES..]);
+    let (outer_scale, outer_min) = (read_f16(block, OUTER), read_f16(block, OUTER + 2));
+    (isa.mul(isa.float_u8(scales), isa.splat(outer_scale)), isa.mul(isa.float_u8(mins), isa.splat(outer_min)))
+}
+
 impl Format for Q4_K {
+    meets_integers!();
+
     const ID: u32 = 12;
     const BLOCK: usize = 256;
     const BYTES: usize = 144;
@@ -88,5 +96,26 @@ impl Quantized for Q4_K {
     #[inline]
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scales_and_mins(block, scale, min);
+    }
+}
+
+impl Lanes for Q4_K {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        lane_factors(isa, &blocks[0])
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let two = isa.load_bytes(part(&blocks[0], NIBBLES + 32 * (i / 2)));
+        isa.field(two, 4 * (i % 2) as u32, 15)
     }
 }

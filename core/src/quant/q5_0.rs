@@ -9,7 +9,9 @@ use core::array;
 
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, farthest, inverse, symmetric};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, halves, part};
+use crate::simd::Isa;
 
 /// Where the word of fifth bits lies.
 pub const FIFTHS: usize = 2;
@@ -35,6 +37,8 @@ pub(super) fn pack(q: &[u8; 32], at: usize, out: &mut [u8]) {
 }
 
 impl Format for Q5_0 {
+    meets_integers!();
+
     const ID: u32 = 6;
     const BLOCK: usize = 32;
     const BYTES: usize = 22;
@@ -69,5 +73,27 @@ impl Quantized for Q5_0 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, 0);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for Q5_0 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let scale = halves::<I, _, 0>(isa, blocks);
+        (scale, isa.mul(scale, isa.splat(16.0)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let fifths = u32::from_le_bytes(*part(&blocks[i], FIFTHS));
+        isa.or(isa.nibbles(part(&blocks[i], NIBBLES)), isa.spread(fifths, 16))
     }
 }

@@ -10,7 +10,9 @@ use core::array;
 use super::float16::{read_f16, write_f16};
 use super::q5_0::{pack, unpack};
 use super::search::{inverse, range_or_search};
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, meets_integers};
+use crate::ops::integers::{Lanes, Sign, halves, part};
+use crate::simd::Isa;
 
 /// Where the word of fifth bits lies.
 pub const FIFTHS: usize = 4;
@@ -22,6 +24,8 @@ pub const NIBBLES: usize = 8;
 pub struct Q5_1;
 
 impl Format for Q5_1 {
+    meets_integers!();
+
     const ID: u32 = 7;
     const BLOCK: usize = 32;
     const BYTES: usize = 24;
@@ -52,5 +56,26 @@ impl Quantized for Q5_1 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, 0);
         min[0] = -read_f16(block, 2);
+    }
+}
+
+impl Lanes for Q5_1 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        (halves::<I, _, 0>(isa, blocks), isa.neg(halves::<I, _, 2>(isa, blocks)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let fifths = u32::from_le_bytes(*part(&blocks[i], FIFTHS));
+        isa.or(isa.nibbles(part(&blocks[i], NIBBLES)), isa.spread(fifths, 16))
     }
 }

@@ -7,9 +7,11 @@
 //! [`planes`] 32 wide.
 
 use super::float16::write_f16;
-use super::q4_k::{OUTER, SCALES, pack_group_scales, scales_and_mins};
+use super::q4_k::{OUTER, SCALES, lane_factors, pack_group_scales, scales_and_mins};
 use super::search::{affine_groups, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the fifth bits begin.
 pub const FIFTHS: usize = 16;
@@ -21,6 +23,8 @@ pub const NIBBLES: usize = 48;
 pub struct Q5_K;
 
 impl Format for Q5_K {
+    meets_integers!();
+
     const ID: u32 = 13;
     const BLOCK: usize = 256;
     const BYTES: usize = 176;
@@ -52,5 +56,27 @@ impl Quantized for Q5_K {
     #[inline]
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scales_and_mins(block, scale, min);
+    }
+}
+
+impl Lanes for Q5_K {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        lane_factors(isa, &blocks[0])
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let two = isa.load_bytes(part(&blocks[0], NIBBLES + 32 * (i / 2)));
+        let fifth = isa.field(isa.load_bytes(part(&blocks[0], FIFTHS)), i as u32, 1);
+        isa.or(isa.field(two, 4 * (i % 2) as u32, 15), isa.raise(fifth, 1, 4))
     }
 }

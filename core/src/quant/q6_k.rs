@@ -8,7 +8,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, symmetric_groups, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the upper bits begin; before them come the nibbles.
 pub const UPPER: usize = 128;
@@ -22,6 +24,8 @@ pub const OUTER: usize = 208;
 pub struct Q6_K;
 
 impl Format for Q6_K {
+    meets_integers!();
+
     const ID: u32 = 14;
     const BLOCK: usize = 256;
     const BYTES: usize = 210;
@@ -62,5 +66,32 @@ impl Quantized for Q6_K {
             *out = outer * f32::from(scale as i8);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for Q6_K {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], half: usize) -> (I::F32x8, I::F32x8) {
+        let scale = isa.float_i8(part::<_, 8>(&blocks[0], SCALES + 8 * half).map(|scale| scale as i8));
+        let scale = isa.mul(scale, isa.splat(read_f16(&blocks[0], OUTER)));
+        (scale, isa.mul(scale, isa.splat(32.0)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        // Vectors 0 and 1 are the low nibbles of 64 bytes, 2 and 3 the high ones; all four share 32 bytes of upper bits.
+        let (block, half) = (&blocks[0], i / 4);
+        let nibbles = isa.load_bytes(part(block, 64 * half + 32 * (i % 2)));
+        let upper = isa.load_bytes(part(block, UPPER + 32 * half));
+        let upper = isa.field(upper, 2 * (i % 4) as u32, 3);
+        isa.or(isa.field(nibbles, 4 * (i % 4 / 2) as u32, 15), isa.raise(upper, 3, 4))
     }
 }

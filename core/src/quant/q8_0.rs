@@ -6,7 +6,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::{farthest, inverse, round};
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, meets_integers};
+use crate::ops::integers::{Lanes, Sign, halves, part};
+use crate::simd::Isa;
 
 /// Where the bytes begin.
 pub const BYTES_AT: usize = 2;
@@ -16,6 +18,8 @@ pub const BYTES_AT: usize = 2;
 pub struct Q8_0;
 
 impl Format for Q8_0 {
+    meets_integers!();
+
     const ID: u32 = 8;
     const BLOCK: usize = 32;
     const BYTES: usize = 34;
@@ -49,5 +53,25 @@ impl Quantized for Q8_0 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, 0);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for Q8_0 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        (halves::<I, _, 0>(isa, blocks), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.load_bytes(part(&blocks[i], BYTES_AT))
     }
 }

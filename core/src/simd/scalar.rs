@@ -1,6 +1,6 @@
 //! Vectors as arrays, in plain Rust: the level that every processor has, and the oracle of the others.
 
-use super::Isa;
+use super::{Isa, Kernel};
 use crate::quant::float16::{bf16_to_f32, f16_to_f32, f32_to_f16};
 use core::array::from_fn;
 
@@ -12,6 +12,11 @@ impl Isa for Scalar {
     type F32x8 = [f32; 8];
     type I32x8 = [i32; 8];
     type I8x32 = [u8; 32];
+
+    #[inline(always)]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> [f32; 8] {

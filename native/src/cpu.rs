@@ -1,0 +1,38 @@
+//! Which instructions this processor has.
+
+use motelm_core::simd::Level;
+
+/// The best level of this processor.
+pub fn detect() -> Level {
+    levels().pop().expect("there is always the scalar level")
+}
+
+/// Every level of this processor, the best one last.
+pub fn levels() -> Vec<Level> {
+    let mut levels = vec![Level::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    {
+        use motelm_core::simd::Avx2;
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            // SAFETY: the processor has just said so.
+            levels.push(Level::Avx2(unsafe { Avx2::new_unchecked() }));
+        }
+    }
+    levels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_level_is_at_least_what_the_compiler_assumes() {
+        let levels = levels();
+        assert_eq!(levels[0], Level::Scalar);
+        assert!(levels.contains(&Level::baseline()));
+        assert_eq!(levels.last(), Some(&detect()));
+    }
+}

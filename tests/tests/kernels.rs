@@ -1,0 +1,298 @@
+//! Every format on every instruction set of this machine, against sums in f64.
+
+use motelm::cpu::levels;
+use motelm_core::exec::{Executor, Inline};
+use motelm_core::ops::matmul::{Activations, Cx, Input, Matrix, Precision, matmul};
+use motelm_core::quant::{Dtype, Meets, dequantize, dequantize_tensor, quantize};
+use motelm_core::simd::{self, Level};
+
+/// Numbers that look random, the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    /// Roughly normal, deviation about 1.
+    fn normal(&mut self) -> f32 {
+        (0..6).map(|_| self.next() as f32 / 2f32.powi(31) - 0.5).sum::<f32>() * 1.4
+    }
+
+    fn normals(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.normal()).collect()
+    }
+}
+
+/// Tasks on threads of their own.
+struct Scoped;
+
+// SAFETY: the scope joins all threads, each of which ran one index.
+unsafe impl Executor for Scoped {
+    fn width(&self) -> usize {
+        3
+    }
+
+    fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
+        std::thread::scope(|scope| {
+            for i in 0..n {
+                scope.spawn(move || task(i));
+            }
+        });
+    }
+}
+
+fn product(cx: &Cx<'_>, w: &Matrix<'_>, x: &[f32]) -> Vec<f32> {
+    let tokens = x.len() / w.cols();
+    let mut activations = Activations::new(tokens, w.cols());
+    let x = activations.prepare(cx, x, w.cols(), [w.dtype()]);
+    let mut out = vec![f32::NAN; tokens * w.rows()];
+    matmul(cx, w, &x, &mut out);
+    out
+}
+
+/// What `Activations` promises: 32 values share a scale of `max / 127` and become integers.
+fn rounded(x: &[f32], cols: usize) -> Vec<f32> {
+    let group = |x: &[f32]| {
+        let scale = x.iter().fold(0f32, |max, x| max.max(x.abs())) / 127.0;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        x.iter().map(|x| scale * (x * inverse).round_ties_even()).collect::<Vec<_>>()
+    };
+    x.chunks(cols).flat_map(|x| x.chunks(32)).flat_map(group).collect()
+}
+
+/// Row lengths to try: whole blocks, also where they do not fill a step or a vector.
+fn cols_to_try(dtype: Dtype) -> Vec<usize> {
+    match dtype.block_len() {
+        1 => vec![1, 7, 8, 33, 64, 300],
+        n => {
+            [1, 2, 3, 4, 5, 9, 17].into_iter().map(|blocks| n * blocks).filter(|&cols| cols <= 2560).collect()
+        }
+    }
+}
+
+#[test]
+fn every_format_on_every_level_is_the_sum_of_products() {
+    let mut random = Random(1);
+    for &dtype in Dtype::ALL {
+        for cols in cols_to_try(dtype) {
+            for rows in [1, 3, 33] {
+                let mut bytes = vec![0; dtype.tensor_bytes(&[cols, rows, 1, 1]).unwrap()];
+                let mut weights = random.normals(rows * cols);
+                weights.iter_mut().for_each(|w| *w *= 10.0); // integer types round to whole numbers
+                quantize(dtype, &weights, cols, None, &mut bytes).unwrap();
+                dequantize_tensor(dtype, &bytes, &mut weights).unwrap();
+                let w = Matrix::new(dtype, rows, cols, &bytes).unwrap();
+                for tokens in [1, 2, 3, 5, 17] {
+                    let x = random.normals(tokens * cols);
+                    check_levels(&w, &weights, &x);
+                }
+            }
+        }
+    }
+}
+
+fn check_levels(w: &Matrix<'_>, weights: &[f32], x: &[f32]) {
+    for precision in [Precision::Exact, Precision::Fast] {
+        let x_used = match (precision, w.dtype().meets()) {
+            (Precision::Fast, Meets::Integers) => rounded(x, w.cols()),
+            _ => x.to_vec(),
+        };
+        for level in levels() {
+            let cx = Cx { level, exec: &Inline, precision };
+            let out = product(&cx, w, x);
+            for (i, &found) in out.iter().enumerate() {
+                let row = &weights[i % w.rows() * w.cols()..][..w.cols()];
+                let x = &x_used[i / w.rows() * w.cols()..][..w.cols()];
+                let pairs = || row.iter().zip(x).map(|(&w, &x)| (f64::from(w), f64::from(x)));
+                let expected: f64 = pairs().map(|(w, x)| w * x).sum();
+                let largest = pairs().fold(0.0, |max: f64, (w, _)| max.max(w.abs()));
+                // A few roundings of f32, of terms as large as the row's largest weight makes them: integer kernels
+                // sum products of unsigned integers and take the offset away afterwards.
+                let tolerance = 1e-6 * largest * pairs().map(|(_, x)| x.abs()).sum::<f64>() + 1e-30;
+                assert!(
+                    (f64::from(found) - expected).abs() <= tolerance,
+                    "{} {} {precision:?}, {} x {}, output {i} of {}: {found}, not {expected} (within {tolerance:e})",
+                    w.dtype(),
+                    level.name(),
+                    w.rows(),
+                    w.cols(),
+                    out.len(),
+                );
+            }
+            let threads = product(&Cx { exec: &Scoped, ..cx }, w, x);
+            assert_eq!(threads, out, "{} {}: threads change the result", w.dtype(), level.name());
+        }
+    }
+}
+
+#[test]
+fn large_products_are_the_same_on_threads() {
+    let mut random = Random(2);
+    let (rows, cols) = (301, 512);
+    for &dtype in Dtype::ALL {
+        let mut bytes = vec![0; dtype.tensor_bytes(&[cols, rows, 1, 1]).unwrap()];
+        quantize(dtype, &random.normals(rows * cols), cols, None, &mut bytes).unwrap();
+        let w = Matrix::new(dtype, rows, cols, &bytes).unwrap();
+        for tokens in [1, 6] {
+            let x = random.normals(tokens * cols);
+            for level in levels() {
+                let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
+                let threads = Cx { exec: &Scoped, ..cx };
+                assert_eq!(product(&cx, &w, &x), product(&threads, &w, &x), "{dtype} {}", level.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn any_bytes_are_weights() {
+    let mut random = Random(3);
+    for &dtype in Dtype::ALL {
+        let cols = dtype.block_len() * 3;
+        let bytes: Vec<u8> =
+            (0..dtype.tensor_bytes(&[cols, 5, 1, 1]).unwrap()).map(|_| random.next() as u8).collect();
+        for bytes in [&bytes[..], &vec![0xff; bytes.len()], &vec![0; bytes.len()]] {
+            let w = Matrix::new(dtype, 5, cols, bytes).unwrap();
+            for tokens in [1, 4] {
+                for precision in [Precision::Exact, Precision::Fast] {
+                    for level in levels() {
+                        let x = random.normals(tokens * cols);
+                        product(&Cx { level, exec: &Inline, precision }, &w, &x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_none_reach_every_output() {
+    let mut random = Random(4);
+    for &dtype in Dtype::ALL {
+        let cols = dtype.block_len() * 2 + if dtype.block_len() == 1 { 40 } else { 0 };
+        let mut bytes = vec![0; dtype.tensor_bytes(&[cols, 3, 1, 1]).unwrap()];
+        let weights: Vec<f32> = random.normals(3 * cols).into_iter().map(|w| w + w.signum() * 5.0).collect();
+        quantize(dtype, &weights, cols, None, &mut bytes).unwrap();
+        let w = Matrix::new(dtype, 3, cols, &bytes).unwrap();
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for tokens in [1, 2] {
+                let mut x = random.normals(tokens * cols);
+                x[cols - 1] = bad;
+                for level in levels() {
+                    let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
+                    let out = product(&cx, &w, &x);
+                    let name = level.name();
+                    assert!(out[..3].iter().all(|y| !y.is_finite()), "{dtype} {name}: {bad} gives {out:?}");
+                    assert!(out[3..].iter().all(|y| y.is_finite()), "{dtype} {name}: other tokens, {out:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_activations_stay_in_range() {
+    let w: Vec<u8> = (0..2).flat_map(|_| [&[0, 0x3c][..], &[0x80; 32]].concat()).collect(); // -128, times 1
+    let w = Matrix::new(Dtype::Q8_0, 1, 64, &w).unwrap();
+    for x in [1.0, -1.0, f32::MIN_POSITIVE, 1e-45, 1e30, 0.0] {
+        for level in levels() {
+            let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
+            let out = product(&cx, &w, &[x; 64])[0];
+            let expected = -128.0 * 64.0 * x;
+            // The smallest numbers have too few bits for a scale 127 times smaller.
+            let tolerance = if x < 1e-30 { expected.abs().max(1e-36) } else { expected.abs() * 1e-6 };
+            assert!((out - expected).abs() <= tolerance, "{}: {out}, not {expected}", level.name());
+        }
+    }
+}
+
+#[test]
+fn a_matrix_decodes_its_rows() {
+    let mut random = Random(5);
+    let x = random.normals(3 * 64);
+    let mut bytes = vec![0; 3 * 68];
+    quantize(Dtype::Q8_0, &x, 64, None, &mut bytes).unwrap();
+    let w = Matrix::new(Dtype::Q8_0, 3, 64, &bytes).unwrap();
+    let (mut row, mut all) = ([0.0; 64], [0.0; 192]);
+    dequantize(Dtype::Q8_0, &bytes, &mut all).unwrap();
+    w.row(2, &mut row);
+    assert_eq!(row, all[128..]);
+}
+
+#[test]
+fn unprepared_activations_are_multiplied_exactly() {
+    let mut random = Random(6);
+    let mut bytes = vec![0; 68];
+    quantize(Dtype::Q8_0, &random.normals(64), 64, None, &mut bytes).unwrap();
+    let w = Matrix::new(Dtype::Q8_0, 1, 64, &bytes).unwrap();
+    let x = random.normals(64);
+    let cx = Cx { level: Level::baseline(), exec: &Inline, precision: Precision::Fast };
+    let mut out = [0.0];
+    matmul(&cx, &w, &Input::new(&x, 64), &mut out);
+    assert_eq!(out[..], product(&Cx { precision: Precision::Exact, ..cx }, &w, &x));
+}
+
+#[test]
+fn primitives_are_what_they_say_at_every_length() {
+    let mut random = Random(7);
+    for level in levels() {
+        for n in (0..70).chain([255, 256, 1000]) {
+            let (a, b) = (random.normals(n), random.normals(n));
+            let mut halves = vec![0; n];
+            simd::f32_to_f16(level, &a, &mut halves);
+            let widened: Vec<f32> =
+                halves.iter().map(|&h| motelm_core::quant::float16::f16_to_f32(h)).collect();
+            for (a, wide) in a.iter().zip(&widened) {
+                assert!((a - wide).abs() <= a.abs() / 2048.0 + 6e-8, "{}: {a} becomes {wide}", level.name());
+            }
+            let exact = |a: &[f32]| a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+            let close = |found: f32, exact: f64, size: f64| {
+                assert!(
+                    (f64::from(found) - exact).abs() <= 1e-6 * size,
+                    "{} {n}: {found}, not {exact}",
+                    level.name()
+                );
+            };
+            close(simd::dot_f32(level, &a, &b), exact(&a), n as f64);
+            close(simd::dot_f16(level, &halves, &b), exact(&widened), n as f64);
+            let (mut y, mut y16) = (b.clone(), b.clone());
+            simd::axpy_f32(level, 0.7, &a, &mut y);
+            simd::axpy_f16(level, 0.7, &halves, &mut y16);
+            for i in 0..n {
+                close(y[i], f64::from(b[i]) + f64::from(0.7f32) * f64::from(a[i]), 5.0);
+                close(y16[i], f64::from(b[i]) + f64::from(0.7f32) * f64::from(widened[i]), 5.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_are_the_same_on_every_level() {
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    // A sample of all floats one way, every half the other way.
+    let values: Vec<f32> = (0..=u32::MAX).step_by(65_521).map(f32::from_bits).collect();
+    let mut expected = vec![0; values.len()];
+    simd::f32_to_f16(Level::Scalar, &values, &mut expected);
+    for level in levels() {
+        let mut found = vec![0; values.len()];
+        simd::f32_to_f16(level, &values, &mut found);
+        for (i, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
+            let nan = values[i].is_nan() && found & 0x7fff > 0x7c00;
+            assert!(found == expected || nan, "{}: {} becomes {found:#x}", level.name(), values[i]);
+        }
+        for eight in all.chunks(8) {
+            let mut y = [0.0; 8];
+            simd::axpy_f16(level, 1.0, eight, &mut y);
+            for (&half, y) in eight.iter().zip(y) {
+                let expected = motelm_core::quant::float16::f16_to_f32(half);
+                assert!(
+                    y == expected || y.is_nan() && expected.is_nan(),
+                    "{}: {half:#x} is {y}",
+                    level.name()
+                );
+            }
+        }
+    }
+}
