@@ -2,47 +2,90 @@
 //!
 //! A few small cases travel with the repository in `tests/golden`; the whole set is found through `MOTE_GOLDEN`
 //! (default: `../shared/golden` beside the repository). A test says loudly when it runs on the small set only.
+//! In a browser the small set is part of the program.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folder of the full reference set, when this machine has it.
-pub fn full_golden() -> Option<PathBuf> {
-    let repository =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
-    let path = match std::env::var_os("MOTE_GOLDEN") {
-        Some(path) => PathBuf::from(path),
-        None => repository.join("../shared/golden"),
-    };
-    if path.is_dir() {
-        return Some(path);
+#[cfg(not(target_arch = "wasm32"))]
+mod files {
+    //! Reference data on disk.
+    use std::path::{Path, PathBuf};
+
+    /// The folder of the full reference set, when this machine has it.
+    pub fn full_golden() -> Option<PathBuf> {
+        let repository =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
+        let path = match std::env::var_os("MOTE_GOLDEN") {
+            Some(path) => PathBuf::from(path),
+            None => repository.join("../shared/golden"),
+        };
+        if path.is_dir() {
+            return Some(path);
+        }
+        eprintln!("SKIPPED: the full reference set is not at {} (set MOTE_GOLDEN)", path.display());
+        None
     }
-    eprintln!("SKIPPED: the full reference set is not at {} (set MOTE_GOLDEN)", path.display());
-    None
+
+    /// The cases that travel with the repository.
+    pub fn small_golden() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+    }
+
+    pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|e| e.to_string())
+    }
 }
+
+#[cfg(target_arch = "wasm32")]
+mod files {
+    //! Reference data in the program.
+    use include_dir::{Dir, include_dir};
+    use std::path::{Path, PathBuf};
+
+    static GOLDEN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/golden");
+
+    /// There is only the small one.
+    pub fn full_golden() -> Option<PathBuf> {
+        None
+    }
+
+    pub fn small_golden() -> PathBuf {
+        PathBuf::new()
+    }
+
+    pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+        let file = GOLDEN.get_file(path).ok_or("not in tests/golden")?;
+        Ok(file.contents().to_vec())
+    }
+}
+
+pub use files::full_golden;
 
 /// `part` (`quants`, `models`, ...) of the full set, or else of the cases in `tests/golden`.
 pub fn golden(part: &str) -> PathBuf {
-    match full_golden() {
-        Some(path) => path.join(part),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(part),
-    }
+    full_golden().unwrap_or_else(files::small_golden).join(part)
+}
+
+/// The bytes of a file of reference data.
+///
+/// # Panics
+/// When it is missing: reference data is part of the test.
+pub fn read(path: &Path) -> Vec<u8> {
+    files::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// A JSON file.
 ///
 /// # Panics
-/// When it is missing or no JSON: reference data is part of the test.
+/// As [`read`], and when it is no JSON.
 pub fn json(path: &Path) -> serde_json::Value {
-    let text = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    serde_json::from_slice(&read(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Raw little-endian f32 values.
 ///
 /// # Panics
-/// As [`json`].
+/// As [`read`].
 pub fn f32s(path: &Path) -> Vec<f32> {
-    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect()
+    read(path).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect()
 }

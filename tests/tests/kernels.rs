@@ -1,10 +1,19 @@
 //! Every format on every instruction set of this machine, against sums in f64.
 
+#[cfg(not(target_arch = "wasm32"))]
 use motelm::cpu::levels;
 use motelm_core::exec::{Executor, Inline};
 use motelm_core::ops::matmul::{Activations, Cx, Input, Matrix, Precision, matmul};
 use motelm_core::quant::{Dtype, Meets, dequantize, dequantize_tensor, quantize};
 use motelm_core::simd::{self, Level};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// A module either has vectors or it does not: there is nothing to ask at run time.
+#[cfg(target_arch = "wasm32")]
+fn levels() -> Vec<Level> {
+    vec![Level::Scalar, Level::baseline()]
+}
 
 /// Numbers that look random, the same everywhere.
 struct Random(u64);
@@ -25,15 +34,21 @@ impl Random {
     }
 }
 
-/// Tasks on threads of their own.
+/// Tasks on threads of their own; without threads, backwards.
 struct Scoped;
 
-// SAFETY: the scope joins all threads, each of which ran one index.
+// SAFETY: the scope joins all threads, each of which ran one index; so does the loop.
 unsafe impl Executor for Scoped {
     fn width(&self) -> usize {
         3
     }
 
+    #[cfg(target_arch = "wasm32")]
+    fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..n).rev().for_each(task);
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
     fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
         std::thread::scope(|scope| {
             for i in 0..n {

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use motelm_core::quant::{Dtype, dequantize, dequantize_tensor, quantize};
-use motelm_tests::{f32s, golden, json};
+use motelm_tests::{f32s, golden, json, read};
 use proptest::prelude::*;
 use serde_json::Value as Json;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// One case of the reference set: blocks, what they decode to, and what they were made of.
 struct Case {
@@ -45,8 +47,7 @@ impl Case {
     }
 
     fn blocks(&self) -> Vec<u8> {
-        let path = self.dir.join(self.text("blocks"));
-        std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        read(&self.dir.join(self.text("blocks")))
     }
 
     fn values(&self, key: &str) -> Option<Vec<f32>> {

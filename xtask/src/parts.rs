@@ -34,10 +34,17 @@ pub const PARTS: &[Part] = &[
         needs: arm_needs,
         run: arm,
     },
+    Part {
+        name: "cortex-m",
+        about: "firmware on an emulated microcontroller",
+        needs: cortex_m_needs,
+        run: cortex_m,
+    },
 ];
 
 fn fmt(setup: &Setup) -> Result<(), Stop> {
-    run(setup.cargo().args(["fmt", "--all", "--check"]))
+    run(setup.cargo().args(["fmt", "--all", "--check"]))?;
+    run(setup.cargo().args(["fmt", "--check", "--manifest-path", "embedded/Cargo.toml"]))
 }
 
 // The lints, the documentation and the tests share a profile, and with it the build scripts and macros they compile.
@@ -95,15 +102,19 @@ fn wasm_needs(setup: &Setup) -> Result<(), Stop> {
     setup.wasm_bindgen().map(drop)
 }
 
-/// With 128-bit vectors, as the package is built. `wasm/webdriver.json` says how Chromium is started.
+/// With 128-bit vectors, as the package is built. `tests/webdriver.json` says how Chromium is started.
 fn wasm(setup: &Setup) -> Result<(), Stop> {
     let target = setup.target(BROWSER)?;
     let mut cargo = target.cargo(setup, "test", WASM_FLAGS);
-    cargo.args(["--profile", "ci", "-p", "motelm-wasm", "--tests"]);
+    cargo.args(["--profile", "ci", "-p", "motelm-tests"]);
+    cargo.args(BROWSER_TESTS.iter().flat_map(|name| ["--test", name]));
     cargo.env(target.variable("RUNNER"), setup.wasm_bindgen()?.join("wasm-bindgen-test-runner"));
-    cargo.env("CHROMEDRIVER", "chromedriver").env("WASM_BINDGEN_TEST_TIMEOUT", "300");
-    run(&mut cargo)
+    cargo.env("WASM_BINDGEN_USE_BROWSER", "1").env("WASM_BINDGEN_TEST_TIMEOUT", "300");
+    run(cargo.env("CHROMEDRIVER", "chromedriver"))
 }
+
+/// The bindings, and the tests against reference data, which bring the cases of `tests/golden` along.
+const BROWSER_TESTS: [&str; 2] = ["bindings", "quants"];
 
 const WASM_FLAGS: &str = "-Ctarget-feature=+simd128";
 
@@ -126,4 +137,26 @@ fn arm(setup: &Setup) -> Result<(), Stop> {
         );
         run(cargo.env("MOTE_GOLDEN", setup.root.join("tests/golden")))
     })
+}
+
+fn cortex_m_needs(setup: &Setup) -> Result<(), Stop> {
+    setup.program("qemu-system-arm", &["qemu-system-arm"])?;
+    setup.target(MICROCONTROLLER).map(drop)
+}
+
+/// The firmware prints a story; its exit code arrives through the emulator.
+fn cortex_m(setup: &Setup) -> Result<(), Stop> {
+    let mut cargo = setup.target(MICROCONTROLLER)?.cargo(setup, "build", "-Dwarnings");
+    cargo.args(["--release", "--locked", "--manifest-path", "embedded/Cargo.toml", "--target-dir"]);
+    run(cargo.arg(setup.target_dir()))?;
+    let mut qemu = setup.command("qemu-system-arm");
+    qemu.args([
+        "-M",
+        "mps2-an500",
+        "-nographic",
+        "-semihosting-config",
+        "enable=on,target=native",
+        "-kernel",
+    ]);
+    run(qemu.arg(setup.target_dir().join(MICROCONTROLLER).join("release/motelm-embedded")))
 }

@@ -54,6 +54,11 @@ impl Setup {
         self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 
+    /// Where cargo puts what it builds.
+    pub fn target_dir(&self) -> PathBuf {
+        self.root.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+    }
+
     /// A program that starts in the root of the checkout.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
