@@ -13,6 +13,8 @@ pub mod ops;
 pub mod quant;
 pub mod sample;
 pub mod simd;
+pub mod tokenizer;
 
 pub use bytes::Bytes;
 pub use error::{At, Error, ErrorKind, Result};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,134 @@
+//! Which characters belong together.
+
+use unicode_general_category::{GeneralCategory, get_general_category};
+
+/// What the expressions call `\p{L}`, `\p{M}`, `\p{N}`, `\p{P}`, `\p{S}` and `\s`; nothing is two of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Letter,
+    Mark,
+    Number,
+    Punctuation,
+    Symbol,
+    Space,
+    Other,
+}
+
+pub(super) fn class(c: char) -> Class {
+    use GeneralCategory as G;
+    match c {
+        'a'..='z' | 'A'..='Z' => return Class::Letter,
+        '0'..='9' => return Class::Number,
+        _ if c.is_whitespace() => return Class::Space,
+        _ => {}
+    }
+    match get_general_category(c) {
+        G::UppercaseLetter | G::LowercaseLetter | G::TitlecaseLetter | G::ModifierLetter | G::OtherLetter => {
+            Class::Letter
+        }
+        G::NonspacingMark | G::SpacingMark | G::EnclosingMark => Class::Mark,
+        G::DecimalNumber | G::LetterNumber | G::OtherNumber => Class::Number,
+        G::ConnectorPunctuation
+        | G::DashPunctuation
+        | G::OpenPunctuation
+        | G::ClosePunctuation
+        | G::InitialPunctuation
+        | G::FinalPunctuation
+        | G::OtherPunctuation => Class::Punctuation,
+        G::MathSymbol | G::CurrencySymbol | G::ModifierSymbol | G::OtherSymbol => Class::Symbol,
+        _ => Class::Other,
+    }
+}
+
+/// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`: what a capitalised word starts with.
+pub(super) fn is_upper(c: char) -> bool {
+    match class(c) {
+        Class::Letter => get_general_category(c) != GeneralCategory::LowercaseLetter,
+        class => class == Class::Mark,
+    }
+}
+
+/// `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`: what it goes on with.
+pub(super) fn is_lower(c: char) -> bool {
+    use GeneralCategory as G;
+    match class(c) {
+        Class::Letter => !matches!(get_general_category(c), G::UppercaseLetter | G::TitlecaseLetter),
+        class => class == Class::Mark,
+    }
+}
+
+/// Sets of characters that passes look for, by the model whose expression spells them out.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Set {
+    Letters,
+    Numbers,
+    Punctuation,
+    Newlines,
+    /// ``[\p{P}\$\+<=>\^~\|`]``
+    FalconPunctuation,
+    /// The same without the backtick, in files that name no pre-tokenizer.
+    DefaultPunctuation,
+    /// `[^(\s|.,!?…。，、।۔،)]`: the parentheses and the bar were meant to group, but stand in the set.
+    BloomWord,
+    DeepseekLetters,
+    /// `[!-/:-~！-／：-～‘-‟\u{3000}-。]`
+    DeepseekPunctuation,
+    /// `[一-龥ࠀ-一가-\u{d7ff}]`
+    DeepseekIdeographs,
+    /// `[一-龥\u{3040}-ゟ゠-ヿ]`
+    Kana,
+}
+
+impl Set {
+    pub(super) fn has(self, c: char) -> bool {
+        match self {
+            Self::Letters => class(c) == Class::Letter,
+            Self::Numbers => class(c) == Class::Number,
+            Self::Punctuation => class(c) == Class::Punctuation,
+            Self::Newlines => matches!(c, '\r' | '\n'),
+            Self::FalconPunctuation => c == '`' || Self::DefaultPunctuation.has(c),
+            Self::DefaultPunctuation => {
+                matches!(c, '$' | '+' | '<' | '=' | '>' | '^' | '~' | '|') || class(c) == Class::Punctuation
+            }
+            Self::BloomWord => {
+                !c.is_whitespace()
+                    && !matches!(
+                        c,
+                        '(' | '|' | '.' | ',' | '!' | '?' | '…' | '。' | '，' | '、' | '।' | '۔' | '،' | ')'
+                    )
+            }
+            Self::DeepseekLetters => is_deepseek_letter(c),
+            Self::DeepseekPunctuation => matches!(
+                c,
+                '!'..='/' | ':'..='~' | '！'..='／' | '：'..='～' | '‘'..='‟' | '\u{3000}'..='。'
+            ),
+            Self::DeepseekIdeographs => matches!(c, '\u{800}'..='龥' | '가'..='\u{d7ff}'),
+            Self::Kana => matches!(c, '一'..='龥' | '\u{3040}'..='\u{30ff}'),
+        }
+    }
+}
+
+/// The expression of `deepseek-llm` lists the letters that have case, as some library knew them: without the blocks
+/// below, which are small letters of scripts whose capitals are listed, or were encoded late, or are mathematical.
+fn is_deepseek_letter(c: char) -> bool {
+    use GeneralCategory as G;
+    if c.is_ascii() {
+        return c.is_ascii_alphabetic();
+    }
+    let unlisted = matches!(
+        u32::from(c),
+        0x560..=0x588
+            | 0x10c7..=0x10ff
+            | 0x1c80..=0x1c8a
+            | 0x2d00..=0x2d2d
+            | 0xa790..=0xa7fa
+            | 0xab30..=0xab68
+            | 0x10570..=0x105bc
+            | 0x10d50..=0x10d85
+            | 0x16e40..=0x16eff
+            | 0x1d400..=0x1d7cb
+            | 0x1df00..=0x1dfff
+    );
+    !unlisted
+        && matches!(get_general_category(c), G::UppercaseLetter | G::LowercaseLetter | G::TitlecaseLetter)
+}
