@@ -16,27 +16,35 @@ use crate::python::{self, JsonStyle};
 
 /// Adds all of them.
 pub(crate) fn register(env: &mut Environment<'_>, meter: &Arc<Meter>) {
+    // What looks at text at most, and at nothing of a list.
+    macro_rules! cheap {
+        ($($name:literal: $filter:path),* $(,)?) => {$(
+            add_filter(env, $name, meter, Meter::read_text, Value::from_function($filter));
+        )*};
+    }
+    cheap! {
+        "abs": filters::abs, "attr": filters::attr, "bool": filters::bool, "count": length,
+        "d": filters::default, "default": filters::default, "float": float, "int": int, "length": length,
+        "round": filters::round, "safe": safe,
+    }
     // What looks at its operands once and gives back no more than it got.
     macro_rules! shallow {
         ($($name:literal: $filter:path),* $(,)?) => {$(
-            add_filter(env, $name, meter, Meter::read, Value::from_function($filter));
+            add_filter(env, $name, meter, Meter::read, made(meter, Value::from_function($filter)));
         )*};
+    }
+    shallow! {
+        "capitalize": capitalize, "e": filters::escape, "escape": filters::escape, "first": filters::first,
+        "items": items, "last": filters::last, "list": list, "lower": filters::lower, "map": filters::map,
+        "reject": filters::reject, "rejectattr": filters::rejectattr, "reverse": reverse,
+        "select": filters::select, "selectattr": filters::selectattr, "title": filters::title,
+        "trim": filters::trim, "upper": filters::upper,
     }
     // What looks into the elements.
     macro_rules! deep {
         ($($name:literal: $filter:path),* $(,)?) => {$(
-            add_filter(env, $name, meter, Meter::read_deep, Value::from_function($filter));
+            add_filter(env, $name, meter, Meter::read_deep, made(meter, Value::from_function($filter)));
         )*};
-    }
-    shallow! {
-        "abs": filters::abs, "attr": filters::attr, "bool": filters::bool, "capitalize": capitalize,
-        "count": length, "d": filters::default, "default": filters::default, "e": filters::escape,
-        "escape": filters::escape, "first": filters::first, "float": float, "int": int,
-        "items": items, "last": filters::last, "length": length, "list": list, "lower": filters::lower,
-        "map": filters::map, "reject": filters::reject, "rejectattr": filters::rejectattr,
-        "reverse": reverse, "round": filters::round, "safe": safe, "select": filters::select,
-        "selectattr": filters::selectattr, "title": filters::title, "trim": filters::trim,
-        "upper": filters::upper,
     }
     deep! {
         "dictsort": filters::dictsort, "groupby": filters::groupby, "max": filters::max, "min": filters::min,
@@ -94,7 +102,7 @@ pub(crate) fn register(env: &mut Environment<'_>, meter: &Arc<Meter>) {
     });
 }
 
-/// A filter of the engine: `read` pays for every operand, then the result is paid for.
+/// A filter of the engine, with `read` to pay for every operand.
 fn add_filter(
     env: &mut Environment<'_>,
     name: &'static str,
@@ -106,10 +114,18 @@ fn add_filter(
     env.add_filter(name, move |state: &mut State, args: Rest<ValueOrKwargs>| {
         let args = args.into_values();
         args.iter().try_for_each(|arg| read(&paying, arg))?;
-        let result = filter.call(state, &args)?;
+        filter.call(state, &args)
+    });
+}
+
+/// The same filter, paying for its result too.
+fn made(meter: &Arc<Meter>, filter: Value) -> Value {
+    let paying = Arc::clone(meter);
+    Value::from_function(move |state: &mut State, args: Rest<ValueOrKwargs>| {
+        let result = filter.call(state, &args.into_values())?;
         paying.made(&result)?;
         Ok::<_, Error>(result)
-    });
+    })
 }
 
 fn invalid(what: impl Into<String>) -> Error {

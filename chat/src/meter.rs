@@ -79,6 +79,11 @@ impl Meter {
         self.spend(1 + size(value))
     }
 
+    /// Pays for looking at `value` if it is text; a list's length is known.
+    pub(crate) fn read_text(&self, value: &Value) -> Result<(), Error> {
+        self.spend(1 + value.as_str().map_or(0, size_of_text))
+    }
+
     /// Pays for looking at everything inside `value`.
     ///
     /// # Errors
@@ -135,10 +140,14 @@ impl Meter {
     }
 }
 
+fn size_of_text(text: &str) -> u64 {
+    text.len() as u64 / 64
+}
+
 /// Units for a shallow look: 64 bytes of text or one element each.
 fn size(value: &Value) -> u64 {
     match value.as_str() {
-        Some(text) => text.len() as u64 / 64,
+        Some(text) => size_of_text(text),
         None if matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) => {
             value.len().unwrap_or(0) as u64
         }

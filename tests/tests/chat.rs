@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use motelm_chat::{ChatError, Message, Request, Template};
+use motelm_chat::{ChatError, DateTime, Message, Request, Template};
+use motelm_core::Bytes;
+use motelm_core::gguf::{File, Value, Writer};
 use motelm_tests::{full_golden, json};
+use proptest::prelude::{any, prop_assert, proptest};
 
 /// Renders every case of one folder (`template.jinja`, `cases.json`); complaints, one per case that differs.
 fn differences(folder: &Path, cases_run: &mut usize) -> Vec<String> {
@@ -110,8 +113,277 @@ fn published_templates() {
 
 fn render(source: &str) -> Result<String, ChatError> {
     let messages = [Message::user("Hello")];
-    Template::new(source)?.render(&Request::new(&messages))
+    // Less than the default allowance: unoptimised builds run this too.
+    Template::new(source)?.render(&Request { fuel: 2_000_000, ..Request::new(&messages) })
 }
+
+/// Published templates look back from every message; that must not use up the allowance.
+#[test]
+fn a_long_conversation_fits_the_allowance() {
+    let source = "{% for m in messages %}{% set last = messages[(messages | length - 1) - loop.index0] %}\
+                  {{ m.content ~ (last.role if loop.index0 < messages | length) }}{% endfor %}";
+    let messages: Vec<_> = (0..10_000).map(|i| Message::user("hello ".repeat(i % 100))).collect();
+    let text = Template::new(source).and_then(|template| template.render(&Request::new(&messages)));
+    assert_eq!(text.map(|text| text.len()), Ok(6 * 99 * 50 * 100 + 4 * 10_000));
+}
+
+#[test]
+fn a_model_file_has_a_template_or_says_that_it_has_none() {
+    let file = |entries: &[(&str, Value<'_>)]| {
+        let mut writer = Writer::new();
+        entries.iter().for_each(|(key, value)| writer.set(key, *value));
+        File::parse(Bytes::new(writer.head())).expect("a file without tensors")
+    };
+    let both = file(&[
+        ("tokenizer.chat_template", Value::Str(b"plain {{ messages[0].content }}")),
+        ("tokenizer.chat_template.tool_use", Value::Str(b"with tools")),
+    ]);
+    let messages = [Message::user("x")];
+    let rendered = |name| Template::from_gguf(&both, name).and_then(|t| t.render(&Request::new(&messages)));
+    assert_eq!(rendered(None).as_deref(), Ok("plain x"));
+    assert_eq!(rendered(Some("tool_use")).as_deref(), Ok("with tools"));
+    let key = "tokenizer.chat_template.rag".to_string();
+    assert_eq!(rendered(Some("rag")), Err(ChatError::Missing { key }));
+
+    let none = Template::from_gguf(&file(&[]), None).expect_err("no template");
+    assert!(none.to_string().contains("no chat template") && none.to_string().contains("pass"), "{none}");
+    let number = Template::from_gguf(&file(&[("tokenizer.chat_template", Value::U32(7))]), None);
+    assert!(matches!(number, Err(ChatError::NotText { .. })), "{number:?}");
+}
+
+/// Pieces of templates, to be put together in any order.
+const PIECES: &[&str] = &[
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{%-",
+    "-%}",
+    "{#",
+    "#}",
+    "{% if ",
+    "{% elif ",
+    "{% else %}",
+    "{% endif %}",
+    "{% for x in ",
+    "{% endfor %}",
+    "{% set x = ",
+    "{% set ns.x = ",
+    "{% endset %}",
+    "{% macro f(x) %}",
+    "{% endmacro %}",
+    "{% generation %}",
+    "{% endgeneration %}",
+    "{% raw %}",
+    "{% endraw %}",
+    "{% call f(1) %}",
+    "{% endcall %}",
+    "{% break %}",
+    "{% continue %}",
+    "{% block b %}",
+    "{% endblock %}",
+    "{{ super() }}",
+    "{% include 'x' %}",
+    "{% filter upper %}",
+    "{% endfilter %}",
+    "{% with x = 1 %}",
+    "{% endwith %}",
+    "{% set ns = namespace(x=1) %}",
+    " messages ",
+    " x ",
+    " ns.x ",
+    " loop.index ",
+    " loop(x) ",
+    " f(x) ",
+    "none",
+    "true",
+    "'a'",
+    "'é😀'",
+    "1",
+    "-1",
+    "1e308",
+    "9223372036854775807",
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    ",",
+    ":",
+    ".",
+    "|",
+    "~",
+    "+",
+    "-",
+    "*",
+    "**",
+    "/",
+    "//",
+    "%",
+    "==",
+    "<",
+    " in ",
+    " is ",
+    " not ",
+    " and ",
+    " if ",
+    " else ",
+    "[::-1]",
+    "[1:]",
+    "[-1]",
+    "[x:x:x]",
+    "|tojson",
+    "|length",
+    "|join(x)",
+    "|map('upper')",
+    "|select",
+    "|sort",
+    "|batch(2)",
+    "|int",
+    "|round(x)",
+    "|indent(x)",
+    ".items()",
+    ".split(x)",
+    ".format(x, x)",
+    ".center(x)",
+    "|dictsort",
+    "range(x)",
+    "*x",
+    "**x",
+    "dict(x=x)",
+    "strftime_now('%d %Q %')",
+    "\n",
+    "\r\n",
+    "  ",
+    "\u{0}",
+    "é",
+];
+
+proptest! {
+    #[test]
+    fn no_arrangement_of_pieces_panics(
+        picks in proptest::collection::vec(0..PIECES.len(), 0..40),
+        wrapped in any::<bool>(),
+    ) {
+        let body: String = picks.iter().map(|&i| PIECES[i]).collect();
+        let source = if wrapped {
+            format!("{{% set x = [3, 'b'] %}}{{% set ns = namespace(x=x) %}}{{{{ x{body} }}}}")
+        } else {
+            body
+        };
+        let messages = [Message::user("Hello")];
+        if let Ok(template) = Template::new(&source) {
+            let request = Request { fuel: 20_000, now: Some(DateTime::default()), ..Request::new(&messages) };
+            if let Err(error) = template.render(&request) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn no_expression_panics(a in 0..VALUES.len(), b in 0..VALUES.len(), c in 0..VALUES.len(), op in 0..FORMS.len()) {
+        let (a, b, c) = (VALUES[a], VALUES[b], VALUES[c]);
+        let source = FORMS[op].replace('A', a).replace('B', b).replace('C', c);
+        let messages = [Message::user("Hello")];
+        let request = Request { fuel: 20_000, now: Some(DateTime::default()), ..Request::new(&messages) };
+        if let Err(error) = Template::new(&source).and_then(|template| template.render(&request)) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+/// Operands at the edges.
+const VALUES: &[&str] = &[
+    "none",
+    "true",
+    "missing",
+    "0",
+    "1",
+    "-1",
+    "3",
+    "-9223372036854775807",
+    "9223372036854775807",
+    "170141183460469231731687303715884105727",
+    "1e308",
+    "0.5",
+    "''",
+    "'a'",
+    "'é😀z'",
+    "'%s'",
+    "'{}'",
+    "'%5.3f'",
+    "[]",
+    "[1, 'b', none]",
+    "(1, 2)",
+    "{}",
+    "{'a': 1}",
+    "messages",
+    "range(3)",
+    "range",
+    "namespace(a=1)",
+    "1e-320",
+];
+
+/// Operations on them.
+const FORMS: &[&str] = &[
+    "{{ A + B }}",
+    "{{ A - B }}",
+    "{{ A * B }}",
+    "{{ A / B }}",
+    "{{ A // B }}",
+    "{{ A % B }}",
+    "{{ A ** B }}",
+    "{{ A ~ B }}",
+    "{{ -A }}",
+    "{{ A == B }}",
+    "{{ A < B < C }}",
+    "{{ A in B }}",
+    "{{ A[B] }}",
+    "{{ A[B:C] }}",
+    "{{ A[B::C] }}",
+    "{{ A[:B:C] }}",
+    "{{ range(A, B, C) | list }}",
+    "{{ A | round(B) }}",
+    "{{ A | int(B, C) }}",
+    "{{ A | indent(B, C) }}",
+    "{{ A | join(B) }}",
+    "{{ A | replace(B, C) }}",
+    "{{ A | batch(B, C) }}",
+    "{{ A | tojson(indent=B) }}",
+    "{{ A | default(B, C) }}",
+    "{{ A | sort }}",
+    "{{ A | unique | list }}",
+    "{{ A | sum(start=B) }}",
+    "{{ A | map(B) | list }}",
+    "{{ A | select(B) | list }}",
+    "{{ A | dictsort }}",
+    "{{ A.split(B, C) }}",
+    "{{ A.rsplit(B, C) }}",
+    "{{ A.center(B) }}",
+    "{{ A.zfill(B) }}",
+    "{{ A.format(B, C) }}",
+    "{{ A.strip(B) }}",
+    "{{ A.replace(B, C) }}",
+    "{{ A.partition(B) }}",
+    "{{ A.index(B) }}",
+    "{{ A.get(B, C) }}",
+    "{{ A.startswith(B) }}",
+    "{{ A | format(B, C) }}",
+    "{{ A | first }}{{ B | last }}",
+    "{{ A | items | list }}",
+    "{{ A is divisibleby(B) }}",
+    "{{ A is in(B) }}",
+    "{{ A | groupby(B) | list }}",
+    "{{ A | float(B) }}",
+    "{% for x in A %}{{ x }}{{ loop.cycle(B, C) }}{% endfor %}",
+    "{{ A | length }}{{ B | abs }}",
+    "{{ A(B) }}",
+    "{{ strftime_now(A) }}",
+    "{{ raise_exception(A) }}",
+    "{% set x, y = A %}",
+    "{{ dict(A) }}{{ dict(**B) }}",
+];
 
 /// Templates that try to take all memory, all stack or all time. Each must end, early and in order.
 #[test]
