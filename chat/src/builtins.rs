@@ -94,6 +94,13 @@ pub(crate) fn register(env: &mut Environment<'_>, meter: &Arc<Meter>) {
             ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined | ValueKind::Iterable
         )
     });
+    // The engine's own divides by zero.
+    env.add_test("divisibleby", |a: &Value, b: &Value| {
+        match ops::ints(a, b).map(|(a, b)| a.checked_rem(b)) {
+            Some(Some(rest)) => Ok(rest == 0),
+            _ => Err(invalid(format!("a {} is not divisible by a {}", a.kind(), b.kind()))),
+        }
+    });
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
 
     let paying = Arc::clone(meter);

@@ -57,7 +57,7 @@ fn wrong(op: &str, a: &Value, b: &Value) -> Error {
 }
 
 /// The two values as integers, where both are (`True` is 1).
-fn ints(a: &Value, b: &Value) -> Option<(i128, i128)> {
+pub(crate) fn ints(a: &Value, b: &Value) -> Option<(i128, i128)> {
     let int = |x: &Value| match x.kind() {
         ValueKind::Bool => Some(i128::from(x.is_true())),
         _ if x.is_integer() => i128::try_from(x.clone()).ok(),

@@ -7,7 +7,7 @@ use motelm_chat::{ChatError, DateTime, Message, Request, Template};
 use motelm_core::Bytes;
 use motelm_core::gguf::{File, Value, Writer};
 use motelm_tests::{full_golden, json};
-use proptest::prelude::{any, prop_assert, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 /// Renders every case of one folder (`template.jinja`, `cases.json`); complaints, one per case that differs.
 fn differences(folder: &Path, cases_run: &mut usize) -> Vec<String> {
@@ -261,6 +261,8 @@ const PIECES: &[&str] = &[
 ];
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_arrangement_of_pieces_panics(
         picks in proptest::collection::vec(0..PIECES.len(), 0..40),
@@ -280,15 +282,25 @@ proptest! {
             }
         }
     }
+}
 
-    #[test]
-    fn no_expression_panics(a in 0..VALUES.len(), b in 0..VALUES.len(), c in 0..VALUES.len(), op in 0..FORMS.len()) {
-        let (a, b, c) = (VALUES[a], VALUES[b], VALUES[c]);
-        let source = FORMS[op].replace('A', a).replace('B', b).replace('C', c);
-        let messages = [Message::user("Hello")];
-        let request = Request { fuel: 20_000, now: Some(DateTime::default()), ..Request::new(&messages) };
-        if let Err(error) = Template::new(&source).and_then(|template| template.render(&request)) {
-            prop_assert!(!error.to_string().is_empty());
+/// Every form with every pair of operands; the third is whatever comes next.
+#[test]
+fn no_expression_panics() {
+    let messages = [Message::user("Hello")];
+    let request = Request { fuel: 20_000, now: Some(DateTime::default()), ..Request::new(&messages) };
+    for form in FORMS {
+        for (i, a) in VALUES.iter().enumerate() {
+            for (j, b) in VALUES.iter().enumerate() {
+                if j > 0 && !form.contains('B') {
+                    break;
+                }
+                let c = VALUES[(i + 2 * j + 1) % VALUES.len()];
+                let source = form.replace('A', a).replace('B', b).replace('C', c);
+                if let Err(error) = Template::new(&source).and_then(|template| template.render(&request)) {
+                    assert!(!error.to_string().is_empty(), "{source}");
+                }
+            }
         }
     }
 }
@@ -435,6 +447,7 @@ fn bombs_end() {
         "{{ range(0, -9223372036854775807, -1) }}{{ range(-9223372036854775807, 9223372036854775807) }}"
             .to_string(),
         "{{ -9223372036854775808 // -1 }}{{ 10**38 * 10**38 }}".to_string(),
+        "{{ 7 is divisibleby 0 }}".to_string(),
         "{{ 'x' | round(10**9) }}{{ 2 ** 10**9 }}".to_string(),
         // Deep sources.
         format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
