@@ -34,6 +34,11 @@ mod files {
     pub fn read(path: &Path) -> Result<Vec<u8>, String> {
         std::fs::read(path).map_err(|e| e.to_string())
     }
+
+    pub fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
+        let entries = std::fs::read_dir(folder).map_err(|e| e.to_string())?;
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(|e| e.to_string())).collect()
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -57,6 +62,11 @@ mod files {
         let file = GOLDEN.get_file(path).ok_or("not in tests/golden")?;
         Ok(file.contents().to_vec())
     }
+
+    pub fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
+        let folder = GOLDEN.get_dir(folder).ok_or("not in tests/golden")?;
+        Ok(folder.entries().iter().map(|entry| entry.path().into()).collect())
+    }
 }
 
 pub use files::full_golden;
@@ -72,6 +82,16 @@ pub fn golden(part: &str) -> PathBuf {
 /// When it is missing: reference data is part of the test.
 pub fn read(path: &Path) -> Vec<u8> {
     files::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// What lies in a folder of reference data, in order.
+///
+/// # Panics
+/// As [`read`].
+pub fn list(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = files::list(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    paths.sort();
+    paths
 }
 
 /// A JSON file.

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use motelm_core::gguf::File;
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial};
 use motelm_core::{Bytes, Tokenizer};
-use motelm_tests::{full_golden, golden, json};
+use motelm_tests::{full_golden, golden, json, list, read};
 use serde_json::Value;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
 const PLAIN: Encode = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::No };
 
 fn load(path: &Path) -> Tokenizer {
-    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let file = File::parse(Bytes::new(bytes)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = File::parse(Bytes::new(read(path))).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Tokenizer::new(&file).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -62,10 +63,8 @@ impl Differences {
 }
 
 fn vocabularies(golden: &Path) -> Vec<PathBuf> {
-    let folder = fs::read_dir(golden.join("vocab")).expect("the folder of vocabularies");
-    let mut paths: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    let mut paths = list(&golden.join("vocab"));
     paths.retain(|path| path.extension().is_some_and(|e| e == "gguf"));
-    paths.sort();
     paths
 }
 
@@ -100,15 +99,12 @@ fn vocabularies_encode_as_llama_cpp_does() {
 #[test]
 fn models_encode_as_a_reference_does() {
     let mut differences = Differences::default();
-    for entry in fs::read_dir(golden("models")).expect("the folder of models") {
-        let folder = entry.expect("an entry").path();
-        let cases = folder.join("tokenize.json");
-        if !cases.exists() {
-            continue;
-        }
-        let tokenizer = load(&model_file(&folder));
+    for folder in list(&golden("models")) {
+        let files = list(&folder);
+        let Some(cases) = files.iter().find(|path| path.ends_with("tokenize.json")) else { continue };
+        let tokenizer = load(model_file(&files));
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-        for case in json(&cases).as_array().expect("cases") {
+        for case in json(cases).as_array().expect("cases") {
             let text = case["text"].as_str().expect("text");
             let answers = ["hf", "llama_cpp"].map(|key| &case[key]);
             let wanted: Vec<Vec<u32>> = answers.into_iter().filter(|a| a.is_array()).map(ids).collect();
@@ -118,13 +114,11 @@ fn models_encode_as_a_reference_does() {
     differences.none_of(20);
 }
 
-/// A file of the model in this folder: all have the same tokenizer.
-fn model_file(folder: &Path) -> PathBuf {
-    let files =
-        fs::read_dir(folder).expect("the folder of a model").map(|entry| entry.expect("an entry").path());
-    let is_plain = |path: &PathBuf| {
+/// The model among the files of a folder: all that there are have the same tokenizer.
+fn model_file(files: &[PathBuf]) -> &Path {
+    let is_plain = |path: &&PathBuf| {
         let name = path.to_string_lossy();
         name.ends_with("f32.gguf") || name.ends_with("f16.gguf")
     };
-    files.filter(is_plain).min().expect("a model in f32 or f16")
+    files.iter().find(is_plain).expect("a model in f32 or f16")
 }
