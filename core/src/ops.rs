@@ -1,7 +1,11 @@
 //! What a layer is made of.
 
 pub mod activations;
+pub(crate) mod attention;
 pub(crate) mod decoded;
+pub(crate) mod elementwise;
 pub(crate) mod floats;
 pub(crate) mod integers;
 pub mod matmul;
+pub(crate) mod norm;
+pub(crate) mod rope;

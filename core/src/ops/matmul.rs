@@ -11,7 +11,7 @@ use core::marker::PhantomData;
 
 pub use super::activations::{Activations, Input};
 use super::decoded::Decoded;
-use crate::exec::{Columns, Executor, for_columns};
+use crate::exec::{Columns, Executor, Inline, for_columns};
 use crate::quant::{Dtype, Format, Meets, Visitor, dequantize};
 use crate::simd::{Isa, Kernel, Level};
 use crate::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ pub enum Precision {
     /// Integer weights meet activations rounded to 8 bits per 32 values.
     #[default]
     Fast,
-    /// Weights are decoded, and everything is computed in f32.
+    /// Weights are decoded and multiplied in f32, and the rest follows ggml's CPU backend, to compare with it.
     Exact,
 }
 
@@ -35,6 +35,13 @@ pub struct Cx<'a> {
     pub exec: &'a dyn Executor,
     /// How closely to follow the file.
     pub precision: Precision,
+}
+
+impl<'a> Cx<'a> {
+    /// Who runs a step of `work` operations: too little is not worth waking threads.
+    pub(crate) fn exec_for(&self, work: usize) -> &'a dyn Executor {
+        if work < SMALL { &Inline } else { self.exec }
+    }
 }
 
 /// A weight matrix as it lies in the file: `rows` outputs of `cols` inputs each.
@@ -179,7 +186,6 @@ impl<F: Format> Kernel for Multiply<'_, '_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Inline;
     use alloc::vec::Vec;
 
     #[test]

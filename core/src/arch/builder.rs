@@ -1,0 +1,515 @@
+//! What all architectures need while they turn metadata into a plan: typed hyper-parameters, claimed tensors.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::gguf::{File, Value};
+use crate::model::plan::{
+    Activation, Attention, Embed, Experts, Ffn, Head, Layer, Linear, Mask, Mixer, Mlp, Norm, NormKind, Plan,
+    Pooling, QkNorm, Qkv, Rope, RopePairs, RopeScaling, Routing, TensorId, Up, Wiring,
+};
+
+/// Whether a linear layer adds a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bias {
+    /// Never; one in the file is a surplus tensor.
+    None,
+    /// Always.
+    Required,
+    /// When the file has it.
+    Optional,
+}
+
+/// Reads one file's hyper-parameters and claims its tensors.
+pub(super) struct Builder<'a> {
+    file: &'a File,
+    arch: &'a str,
+    claimed: Vec<bool>,
+    /// Width of the residual stream.
+    pub(super) dim: usize,
+    /// Epsilon of all norms.
+    eps: f32,
+    norm_kind: NormKind,
+}
+
+/// Sizes of a model's attention.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads {
+    pub(super) n_heads: usize,
+    pub(super) n_kv_heads: usize,
+    pub(super) head_dim: usize,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(file: &'a File, arch: &'a str) -> Self {
+        let claimed = vec![false; file.tensors().len()];
+        Self { file, arch, claimed, dim: 0, eps: 0.0, norm_kind: NormKind::Rms }
+    }
+
+    /// Reads what every architecture has: the width, and the norms' epsilon.
+    pub(super) fn begin(&mut self, norm_kind: NormKind) -> Result<()> {
+        self.dim = self.required("embedding_length")?;
+        self.norm_kind = norm_kind;
+        self.eps = self.required_f32(match norm_kind {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        })?;
+        if !(0.0..1.0).contains(&self.eps) {
+            let what = format!("found an epsilon of {}, expected 0 to 1", self.eps);
+            return Err(
+                Error::new(ErrorKind::Malformed, what).at_key(self.key("attention.layer_norm_rms_epsilon"))
+            );
+        }
+        Ok(())
+    }
+
+    // --- hyper-parameters ---
+
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.arch)
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::new(ErrorKind::Missing, "the architecture needs this key").at_key(self.key(name))
+    }
+
+    /// A complaint about the value of `ARCH.name`.
+    pub(super) fn wrong(&self, name: &str, what: String) -> Error {
+        Error::new(ErrorKind::Unsupported, what).at_key(self.key(name))
+    }
+
+    /// The size at `ARCH.name`, at least 1, when the file has it. Where files give a value per layer, all must agree.
+    pub(super) fn size(&self, name: &str) -> Result<Option<usize>> {
+        let key = self.key(name);
+        let value = match self.file.get(&key) {
+            None => return Ok(None),
+            Some(Value::Array(array)) => {
+                let mut values = array.iter().map(Value::as_u64);
+                let first = values.next().flatten();
+                if !values.all(|value| value == first) {
+                    return Err(self.wrong(name, String::from("layers of different sizes are not supported")));
+                }
+                first
+            }
+            Some(value) => value.as_u64(),
+        };
+        match value.and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=1 << 31).contains(n)) {
+            Some(n) => Ok(Some(n)),
+            None => {
+                let found = self.file.get(&key).expect("found above");
+                let what = format!("found {found}, expected a size from 1 to {}", 1u32 << 31);
+                Err(Error::new(ErrorKind::Malformed, what).at_key(key))
+            }
+        }
+    }
+
+    /// The size at `ARCH.name`, at least 1.
+    pub(super) fn required(&self, name: &str) -> Result<usize> {
+        self.size(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// The number at `ARCH.name`; 0 when the file does not have it or says 0.
+    pub(super) fn size_or_zero(&self, name: &str) -> Result<usize> {
+        match self.file.get(&self.key(name)).and_then(Value::as_u64) {
+            Some(0) => Ok(0),
+            _ => Ok(self.size(name)?.unwrap_or(0)),
+        }
+    }
+
+    pub(super) fn f32(&self, name: &str) -> Result<Option<f32>> {
+        self.file.f32(&self.key(name))
+    }
+
+    fn required_f32(&self, name: &str) -> Result<f32> {
+        self.f32(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// A factor that must be above 0, when the file has it; 0 counts as absent.
+    pub(super) fn factor(&self, name: &str) -> Result<Option<f32>> {
+        match self.f32(name)? {
+            Some(x) if x < 0.0 => Err(self.wrong(name, format!("found {x}, expected a positive factor"))),
+            found => Ok(found.filter(|&x| x != 0.0)),
+        }
+    }
+
+    pub(super) fn bool(&self, name: &str) -> Result<Option<bool>> {
+        self.file.bool(&self.key(name))
+    }
+
+    pub(super) fn str(&self, name: &str) -> Result<Option<&'a str>> {
+        self.file.str(&self.key(name))
+    }
+
+    /// Number of blocks. Their tensors are looked up one by one, so a lie is found at the first missing one.
+    pub(super) fn n_layers(&self) -> Result<usize> {
+        self.required("block_count")
+    }
+
+    /// Head counts and width: `attention.key_length`, or else the residual stream's share.
+    pub(super) fn heads(&self) -> Result<Heads> {
+        let n_heads = self.required("attention.head_count")?;
+        let n_kv_heads = self.size("attention.head_count_kv")?.unwrap_or(n_heads);
+        if !n_heads.is_multiple_of(n_kv_heads) {
+            let what = format!("{n_heads} query heads do not divide into {n_kv_heads} groups");
+            return Err(self.wrong("attention.head_count_kv", what));
+        }
+        let head_dim = match self.size("attention.key_length")? {
+            Some(length) => length,
+            None if self.dim.is_multiple_of(n_heads) => self.dim / n_heads,
+            None => {
+                let what = format!("{n_heads} heads do not divide a width of {}", self.dim);
+                return Err(self.wrong("attention.head_count", what));
+            }
+        };
+        if let Some(value_length) = self.size("attention.value_length")?
+            && value_length != head_dim
+        {
+            let what = format!("values of {value_length} beside keys of {head_dim} are not supported");
+            return Err(self.wrong("attention.value_length", what));
+        }
+        if n_heads.checked_mul(head_dim).is_none_or(|n| n > 1 << 31) {
+            return Err(
+                self.wrong("attention.key_length", format!("{n_heads} heads of {head_dim} are too wide"))
+            );
+        }
+        Ok(Heads { n_heads, n_kv_heads, head_dim })
+    }
+
+    // --- tensors ---
+
+    /// Names of the tensors that nobody asked for.
+    pub(super) fn unclaimed(&self) -> impl Iterator<Item = &str> {
+        let tensors = self.file.tensors().iter().zip(&self.claimed);
+        tensors.filter(|(_, claimed)| !**claimed).map(|(tensor, _)| tensor.name.as_str())
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.file.tensor_index(name).is_some()
+    }
+
+    /// Claims a tensor of exactly this shape (fastest dimension first; trailing ones may be spelled out or not).
+    pub(super) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<TensorId> {
+        let Some(id) = self.file.tensor_index(name) else {
+            let what = format!("missing; architecture `{}` needs it, of shape {shape:?}", self.arch);
+            return Err(Error::new(ErrorKind::Missing, what).at_tensor(name));
+        };
+        let tensor = &self.file.tensors()[id];
+        let mut expected = [1; 4];
+        expected[..shape.len()].copy_from_slice(shape);
+        if tensor.shape != expected {
+            let what = format!("found shape {:?}, expected {shape:?}", tensor.dims());
+            return Err(Error::new(ErrorKind::Shape, what).at_tensor(name));
+        }
+        self.claimed[id] = true;
+        Ok(id)
+    }
+
+    /// Claims a tensor when the file has it.
+    pub(super) fn maybe(&mut self, name: &str, shape: &[usize]) -> Result<Option<TensorId>> {
+        if self.has(name) { self.tensor(name, shape).map(Some) } else { Ok(None) }
+    }
+
+    /// Claims a table of any number of rows as wide as the residual stream, when the file has it.
+    pub(super) fn rows_of_width(&mut self, name: &str) -> Result<Option<TensorId>> {
+        let rows = self.file.tensor(name).map_or(1, |tensor| tensor.shape[1]);
+        self.maybe(name, &[self.dim, rows])
+    }
+
+    /// `name.weight` of `n_out` rows of `n_in`, and `name.bias`.
+    pub(super) fn linear(&mut self, name: &str, n_in: usize, n_out: usize, bias: Bias) -> Result<Linear> {
+        let weight = self.tensor(&format!("{name}.weight"), &[n_in, n_out])?;
+        let bias_name = format!("{name}.bias");
+        let bias = match bias {
+            Bias::None => None,
+            Bias::Required => Some(self.tensor(&bias_name, &[n_out])?),
+            Bias::Optional => self.maybe(&bias_name, &[n_out])?,
+        };
+        Ok(Linear { weight, bias, n_in, n_out })
+    }
+
+    /// The normalisation `name` over `width` elements; layer norms may have a bias.
+    pub(super) fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
+        self.norm_of_shape(name, &[width])
+    }
+
+    /// The normalisation `name` of `n_heads` heads of `width`, each with weights of its own.
+    pub(super) fn norm_of_heads(&mut self, name: &str, width: usize, n_heads: usize) -> Result<Norm> {
+        self.norm_of_shape(name, &[width, n_heads])
+    }
+
+    fn norm_of_shape(&mut self, name: &str, shape: &[usize]) -> Result<Norm> {
+        let weight = self.tensor(&format!("{name}.weight"), shape)?;
+        let bias = match self.norm_kind {
+            NormKind::Rms => None,
+            NormKind::Layer => self.maybe(&format!("{name}.bias"), shape)?,
+        };
+        Ok(Norm { kind: self.norm_kind, weight, bias, eps: self.eps })
+    }
+
+    /// The normalisation `blk.layer.name` over the residual stream.
+    pub(super) fn block_norm(&mut self, layer: usize, name: &str) -> Result<Norm> {
+        self.norm(&format!("blk.{layer}.{name}"), self.dim)
+    }
+
+    // --- parts ---
+
+    /// The token embedding, unscaled; also says how many tokens there are.
+    pub(super) fn embed(&mut self) -> Result<(Embed, usize)> {
+        let name = "token_embd.weight";
+        let n_vocab = self.file.tensor(name).map_or(1, |tensor| tensor.shape[1]);
+        let tokens = self.tensor(name, &[self.dim, n_vocab])?;
+        Ok((Embed { tokens, scale: 1.0, positions: None, types: None, norm: None }, n_vocab))
+    }
+
+    /// The output projection, or the token embedding where the file has none.
+    pub(super) fn logits(&mut self, embed: &Embed, n_vocab: usize) -> Result<Head> {
+        let linear = if self.has("output.weight") {
+            self.linear("output", self.dim, n_vocab, Bias::Optional)?
+        } else {
+            Linear { weight: embed.tokens, bias: None, n_in: self.dim, n_out: n_vocab }
+        };
+        Ok(Head::Logits { linear, scale: 1.0, softcap: None })
+    }
+
+    /// A language model around its blocks: embedding, `layer(builder, index)` for each block, final norm, head.
+    pub(super) fn causal(&mut self, layer: impl Fn(&mut Self, usize) -> Result<Layer>) -> Result<Plan> {
+        let (embed, n_vocab) = self.embed()?;
+        let layers = (0..self.n_layers()?).map(|i| layer(self, i)).collect::<Result<_>>()?;
+        let norm = Some(self.norm("output_norm", self.dim)?);
+        let head = self.logits(&embed, n_vocab)?;
+        Ok(Plan {
+            arch: self.arch.into(),
+            n_vocab,
+            dim: self.dim,
+            context: self.required("context_length")?,
+            embed,
+            layers,
+            norm,
+            head,
+        })
+    }
+
+    /// An encoder around its blocks: embedding, `layer(builder, index)` for each block, pooling.
+    pub(super) fn encoder(&mut self, layer: impl Fn(&mut Self, usize) -> Result<Layer>) -> Result<Plan> {
+        let (embed, n_vocab) = self.embed()?;
+        let layers = (0..self.n_layers()?).map(|i| layer(self, i)).collect::<Result<_>>()?;
+        let pooling = match self.size_or_zero("pooling_type")? {
+            1 => Pooling::Mean,
+            2 => Pooling::Cls,
+            3 => Pooling::Last,
+            other => {
+                let what = format!("found pooling {other}, expected 1 (mean), 2 (cls) or 3 (last)");
+                return Err(self.wrong("pooling_type", what));
+            }
+        };
+        Ok(Plan {
+            arch: self.arch.into(),
+            n_vocab,
+            dim: self.dim,
+            context: self.required("context_length")?,
+            embed,
+            layers,
+            norm: None,
+            head: Head::Embedding { pooling, dense: Vec::new() },
+        })
+    }
+
+    /// Attention of the usual names: `attn_q`, `attn_k`, `attn_v` or a fused `attn_qkv`, and `attn_output`.
+    /// Causal, scaled by `1 / sqrt(head_dim)`, nothing normalised.
+    pub(super) fn attention(
+        &mut self,
+        layer: usize,
+        Heads { n_heads, n_kv_heads, head_dim }: Heads,
+        rope: Option<Rope>,
+        bias: Bias,
+        out_bias: Bias,
+    ) -> Result<Attention> {
+        let (q_dim, kv_dim) = (n_heads * head_dim, n_kv_heads * head_dim);
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let qkv = if self.has(&name("attn_qkv.weight")) {
+            Qkv::Fused(self.linear(&name("attn_qkv"), self.dim, q_dim + 2 * kv_dim, bias)?)
+        } else {
+            Qkv::Separate {
+                q: self.linear(&name("attn_q"), self.dim, q_dim, bias)?,
+                k: self.linear(&name("attn_k"), self.dim, kv_dim, bias)?,
+                v: self.linear(&name("attn_v"), self.dim, kv_dim, bias)?,
+            }
+        };
+        Ok(Attention {
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            qkv,
+            qk_norm: QkNorm::None,
+            rope,
+            mask: Mask::Causal,
+            scale: 1.0 / libm::sqrtf(head_dim as f32),
+            softcap: None,
+            sub_norm: None,
+            out: self.linear(&name("attn_output"), q_dim, self.dim, out_bias)?,
+        })
+    }
+
+    /// Norms `attn_q_norm` and `attn_k_norm` of one head each.
+    pub(super) fn qk_norm_per_head(&mut self, layer: usize, head_dim: usize) -> Result<QkNorm> {
+        Ok(QkNorm::PerHead {
+            q: self.norm(&format!("blk.{layer}.attn_q_norm"), head_dim)?,
+            k: self.norm(&format!("blk.{layer}.attn_k_norm"), head_dim)?,
+        })
+    }
+
+    /// An FFN with separate `ffn_gate` and `ffn_up`.
+    pub(super) fn gated(&mut self, layer: usize, activation: Activation, bias: Bias) -> Result<Mlp> {
+        let hidden = self.required("feed_forward_length")?;
+        self.gated_named(
+            ["ffn_gate", "ffn_up", "ffn_down"].map(|part| format!("blk.{layer}.{part}")),
+            hidden,
+            activation,
+            bias,
+        )
+    }
+
+    /// An FFN with separate gate and up projections of the given names.
+    pub(super) fn gated_named(
+        &mut self,
+        [gate, up, down]: [String; 3],
+        hidden: usize,
+        activation: Activation,
+        bias: Bias,
+    ) -> Result<Mlp> {
+        Ok(Mlp {
+            hidden,
+            up: Up::Gated {
+                gate: self.linear(&gate, self.dim, hidden, bias)?,
+                up: self.linear(&up, self.dim, hidden, bias)?,
+            },
+            activation,
+            sub_norm: None,
+            down: self.linear(&down, hidden, self.dim, bias)?,
+        })
+    }
+
+    /// An FFN without a gate: `ffn_up`, `ffn_down`.
+    pub(super) fn plain(&mut self, layer: usize, activation: Activation, bias: Bias) -> Result<Mlp> {
+        let hidden = self.required("feed_forward_length")?;
+        Ok(Mlp {
+            hidden,
+            up: Up::Plain(self.linear(&format!("blk.{layer}.ffn_up"), self.dim, hidden, bias)?),
+            activation,
+            sub_norm: None,
+            down: self.linear(&format!("blk.{layer}.ffn_down"), hidden, self.dim, bias)?,
+        })
+    }
+
+    /// A mixture of experts, `ffn_gate_inp` and stacked `ffn_{gate,up,down}_exps`, without a shared one.
+    pub(super) fn experts(&mut self, layer: usize, routing: Routing) -> Result<Experts> {
+        let (n_experts, n_used) = (self.required("expert_count")?, self.required("expert_used_count")?);
+        if n_used > n_experts {
+            return Err(
+                self.wrong("expert_used_count", format!("{n_used} of {n_experts} experts cannot be used"))
+            );
+        }
+        let hidden = match self.size("expert_feed_forward_length")? {
+            Some(hidden) => hidden,
+            None => self.required("feed_forward_length")?,
+        };
+        let name = |part: &str| format!("blk.{layer}.ffn_{part}");
+        Ok(Experts {
+            router: self.linear(&name("gate_inp"), self.dim, n_experts, Bias::None)?,
+            n_experts,
+            n_used,
+            routing,
+            hidden,
+            gate: self.tensor(&name("gate_exps.weight"), &[self.dim, hidden, n_experts])?,
+            up: self.tensor(&name("up_exps.weight"), &[self.dim, hidden, n_experts])?,
+            down: self.tensor(&name("down_exps.weight"), &[hidden, self.dim, n_experts])?,
+            activation: Activation::Silu,
+            shared: None,
+        })
+    }
+
+    /// A causal mask, sliding where the file gives a window.
+    pub(super) fn causal_mask(&mut self) -> Result<Mask> {
+        Ok(match self.size_or_zero("attention.sliding_window")? {
+            0 => Mask::Causal,
+            window => Mask::Sliding(window),
+        })
+    }
+
+    // --- rotary positions ---
+
+    /// The rotation that the file describes, of `rope.dimension_count` or else whole heads.
+    pub(super) fn rope(&mut self, pairs: RopePairs, head_dim: usize) -> Result<Rope> {
+        let dims = self.size("rope.dimension_count")?.unwrap_or(head_dim);
+        if dims % 2 != 0 || dims > head_dim {
+            let what = format!("found {dims} rotating elements, expected an even number up to {head_dim}");
+            return Err(self.wrong("rope.dimension_count", what));
+        }
+        let base = self.factor("rope.freq_base")?.unwrap_or(10000.0);
+        let scaling = self.rope_scaling(dims)?;
+        Ok(Rope { pairs, dims, base, scaling })
+    }
+
+    fn rope_scaling(&mut self, dims: usize) -> Result<RopeScaling> {
+        if self.has("rope_factors_long.weight") || self.has("rope_factors_short.weight") {
+            return Ok(RopeScaling::Long {
+                short: self.tensor("rope_factors_short.weight", &[dims / 2])?,
+                long: self.tensor("rope_factors_long.weight", &[dims / 2])?,
+                original_context: self.required("rope.scaling.original_context_length")?,
+                attention_factor: self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0),
+            });
+        }
+        if let Some(factors) = self.maybe("rope_freqs.weight", &[dims / 2])? {
+            return Ok(RopeScaling::Factors(factors));
+        }
+        let factor = match self.factor("rope.scaling.factor")? {
+            Some(factor) => Some(factor),
+            None => self.factor("rope.scale_linear")?,
+        };
+        let factor = factor.unwrap_or(1.0);
+        match self.str("rope.scaling.type")? {
+            None | Some("none") if factor == 1.0 => Ok(RopeScaling::None),
+            Some("none") => Ok(RopeScaling::None),
+            None | Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
+            None | Some("linear") => Ok(RopeScaling::Linear { factor }),
+            Some("yarn") => Ok(RopeScaling::Yarn {
+                factor,
+                original_context: match self.size("rope.scaling.original_context_length")? {
+                    Some(n) => n,
+                    None => self.required("context_length")?,
+                },
+                beta_fast: self.factor("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                beta_slow: self.factor("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                attention_factor: self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0),
+            }),
+            Some(other) => {
+                let what = format!("found `{other}`, expected none, linear or yarn");
+                Err(self.wrong("rope.scaling.type", what))
+            }
+        }
+    }
+}
+
+/// The usual block: norm before attention, norm before the FFN.
+pub(super) fn pre_norm(
+    builder: &mut Builder<'_>,
+    layer: usize,
+    attention: Attention,
+    ffn: Ffn,
+) -> Result<Layer> {
+    Ok(Layer {
+        mixer: Mixer::Attention(Box::new(attention)),
+        ffn,
+        wiring: Wiring::Sequential {
+            mixer_pre: Some(builder.block_norm(layer, "attn_norm")?),
+            mixer_post: None,
+            ffn_pre: Some(builder.block_norm(layer, "ffn_norm")?),
+            ffn_post: None,
+        },
+        residual_scale: 1.0,
+    })
+}

@@ -1,0 +1,93 @@
+//! A model: its plan, and the weights where they lie in the file.
+
+mod display;
+pub mod plan;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::arch;
+use crate::bytes::Bytes;
+use crate::error::Result;
+use crate::gguf::File;
+use crate::ops::matmul::Matrix;
+use crate::quant;
+use plan::{Linear, Plan, TensorId};
+
+/// A model that is ready to run, shared by any number of sessions on any number of threads. Cloning costs a
+/// reference count. Matrices stay in the file's bytes; only norms and biases are decoded.
+#[derive(Debug, Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    plan: Plan,
+    /// The bytes of every tensor.
+    data: Vec<Bytes>,
+    /// Of tensors that are vectors of weights: their values.
+    vectors: Vec<Option<Box<[f32]>>>,
+}
+
+impl Model {
+    /// Plans the model in `file` and decodes its small vectors.
+    ///
+    /// # Errors
+    /// As [`arch::plan`].
+    pub fn new(file: &File) -> Result<Self> {
+        let plan = arch::plan(file)?;
+        let data: Vec<Bytes> = file.tensors().iter().map(|tensor| file.data(tensor)).collect();
+        let mut vectors: Vec<Option<Box<[f32]>>> = Vec::new();
+        vectors.resize_with(data.len(), || None);
+        let mut result = Ok(());
+        plan.for_each_vector(&mut |id| {
+            let tensor = &file.tensors()[id];
+            let mut values = alloc::vec![0.0; tensor.elements()].into_boxed_slice();
+            if let Err(error) = quant::dequantize(tensor.dtype, &data[id], &mut values) {
+                result = Err(error.at_tensor(&*tensor.name));
+            }
+            vectors[id] = Some(values);
+        });
+        result?;
+        Ok(Self { inner: Arc::new(Inner { file: file.clone(), plan, data, vectors }) })
+    }
+
+    /// What the model computes.
+    pub fn plan(&self) -> &Plan {
+        &self.inner.plan
+    }
+
+    /// The file it comes from: metadata, vocabulary.
+    pub fn file(&self) -> &File {
+        &self.inner.file
+    }
+
+    /// The values of a norm, a bias or a factor of the plan.
+    pub(crate) fn vector(&self, id: TensorId) -> &[f32] {
+        self.inner.vectors[id].as_deref().expect("the plan's vectors were decoded")
+    }
+
+    /// The weights of a linear map of the plan.
+    pub(crate) fn matrix(&self, linear: &Linear) -> Matrix<'_> {
+        self.table(linear.weight)
+    }
+
+    /// A tensor of the plan as rows.
+    pub(crate) fn table(&self, id: TensorId) -> Matrix<'_> {
+        let tensor = &self.inner.file.tensors()[id];
+        Matrix::new(tensor.dtype, tensor.rows(), tensor.cols(), &self.inner.data[id])
+            .expect("shapes were checked with the file")
+    }
+
+    /// One of `n` matrices that are stacked in a tensor of the plan.
+    pub(crate) fn expert(&self, id: TensorId, expert: usize, n: usize) -> Matrix<'_> {
+        let tensor = &self.inner.file.tensors()[id];
+        let data = &self.inner.data[id];
+        let bytes = data.len() / n;
+        Matrix::new(tensor.dtype, tensor.rows() / n, tensor.cols(), &data[expert * bytes..][..bytes])
+            .expect("shapes were checked with the file")
+    }
+}

@@ -1,0 +1,108 @@
+//! Softmax attention over cached keys and values.
+//!
+//! Scores are made and used a block at a time with a running maximum (Milakov and Gimelshein, 2018), so the work
+//! needs no buffer that grows with the context. One task is one head of one token.
+
+use core::ops::Range;
+
+use super::elementwise::softcap;
+use super::matmul::Cx;
+use crate::cache::LayerCache;
+use crate::exec::for_chunks;
+use crate::model::plan::{Attention, Mask};
+use crate::simd::{Isa, Kernel};
+
+/// Scores that are made before they are used.
+const BLOCK: usize = 64;
+
+/// Which tokens attend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Positions {
+    /// The first token's position.
+    pub(crate) first: usize,
+    /// How many tokens.
+    pub(crate) n: usize,
+}
+
+impl Positions {
+    /// The positions that the token `i` of these sees.
+    fn seen_by(self, mask: Mask, i: usize) -> Range<usize> {
+        let at = self.first + i;
+        let end = match mask {
+            Mask::Causal | Mask::Sliding(_) => at + 1,
+            Mask::Full => self.first + self.n,
+            Mask::SlidingBothWays(window) => (at + window / 2 + 1).min(self.first + self.n),
+        };
+        mask.oldest_seen(at)..end
+    }
+}
+
+/// `out = softmax(scale q k) v` for every head of every token. `q` and `out`: tokens x `q_dim`; the cache already
+/// holds the tokens' keys and values.
+pub(crate) fn attend(
+    cx: &Cx<'_>,
+    attention: &Attention,
+    cache: &LayerCache,
+    positions: Positions,
+    q: &[f32],
+    out: &mut [f32],
+) {
+    let heads_per_group = attention.n_heads / attention.n_kv_heads;
+    let work = q.len().saturating_mul(positions.first + positions.n);
+    for_chunks(cx.exec_for(work), out, attention.head_dim, |i, out| {
+        let (token, head) = (i / attention.n_heads, i % attention.n_heads);
+        cx.level.run(Head {
+            q: &q[i * attention.head_dim..][..attention.head_dim],
+            kv_head: head / heads_per_group,
+            seen: positions.seen_by(attention.mask, token),
+            scale: attention.scale,
+            softcap: attention.softcap,
+            cache,
+            out,
+        });
+    });
+}
+
+/// One head of one token.
+struct Head<'a> {
+    q: &'a [f32],
+    kv_head: usize,
+    seen: Range<usize>,
+    scale: f32,
+    softcap: Option<f32>,
+    cache: &'a LayerCache,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        self.out.fill(0.0);
+        let mut scores = [0.0; BLOCK];
+        let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
+        for start in self.seen.clone().step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(self.seen.end);
+            let scores = &mut scores[..block.len()];
+            for (score, position) in scores.iter_mut().zip(block.clone()) {
+                let s = self.scale * self.cache.key_dot(isa, position, self.kv_head, self.q);
+                *score = self.softcap.map_or(s, |cap| softcap(cap, s));
+            }
+            let new_max = scores.iter().copied().fold(max, f32::max);
+            let correction = libm::expf(max - new_max);
+            if correction != 1.0 {
+                sum *= correction;
+                self.out.iter_mut().for_each(|x| *x *= correction);
+            }
+            max = new_max;
+            for (score, position) in scores.iter().zip(block) {
+                let weight = libm::expf(score - max);
+                sum += weight;
+                self.cache.add_value(isa, position, self.kv_head, weight, self.out);
+            }
+        }
+        let scale = 1.0 / sum;
+        self.out.iter_mut().for_each(|x| *x *= scale);
+    }
+}

@@ -1,0 +1,330 @@
+//! A conversation with a model: the tokens so far, their keys and values, and the buffers of the forward pass.
+//!
+//! A session allocates everything when it is made and nothing afterwards. Tokens are pushed, then worked off by
+//! [`Session::step`], a bounded amount at a time, so that whoever has the thread keeps control; [`Session::forward`]
+//! does both at once.
+
+mod buffers;
+mod forward;
+mod state;
+
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::cache::{KvType, LayerCache};
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::{Executor, Inline};
+use crate::model::Model;
+use crate::model::plan::{Head, Mask, Mixer};
+use crate::ops::matmul::{Cx, Precision};
+use crate::ops::rope::RopeTable;
+use crate::simd::Level;
+use buffers::Buffers;
+
+pub use buffers::Memory;
+
+/// Context of sessions that do not ask for one, unless the model was trained with less.
+const DEFAULT_CONTEXT: usize = 4096;
+
+/// What a session is made for.
+#[derive(Clone)]
+pub struct Options {
+    /// Tokens that fit; 0: as many as the model was trained with, at most 4096.
+    pub context: usize,
+    /// Tokens of a prompt that are worked on together, at least 1. More is faster up to some hundreds, and takes
+    /// memory. An encoder needs its whole text in one batch.
+    pub batch: usize,
+    /// How keys and values are stored.
+    pub kv: KvType,
+    /// How closely products follow the file.
+    pub precision: Precision,
+    /// The instructions to use.
+    pub level: Level,
+    /// Who runs the pieces.
+    pub exec: Arc<dyn Executor + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            context: 0,
+            batch: 512,
+            kv: KvType::default(),
+            precision: Precision::default(),
+            level: Level::baseline(),
+            exec: Arc::new(Inline),
+        }
+    }
+}
+
+/// Looks into the forward pass, for comparison with other engines.
+pub trait Observer {
+    /// The residual stream of tokens from position `first`, rows of the model's width: before the first block
+    /// (`stage` 0), after block `stage - 1`, and after the final norm.
+    fn residual(&mut self, stage: usize, first: usize, rows: &[f32]) {
+        let _ = (stage, first, rows);
+    }
+
+    /// Whether [`Observer::logits`] wants every position, not only the last.
+    fn wants_logits(&self) -> bool {
+        false
+    }
+
+    /// The logits at `position`.
+    fn logits(&mut self, position: usize, logits: &[f32]) {
+        let _ = (position, logits);
+    }
+}
+
+/// Looks at nothing.
+struct Blind;
+
+impl Observer for Blind {}
+
+/// How far [`Session::step`] got.
+#[derive(Debug, PartialEq)]
+pub enum Progress<'a> {
+    /// So many pushed tokens are still to be worked off.
+    Pending(usize),
+    /// All are done: the logits that follow the last token, one per token of the vocabulary.
+    Ready(&'a mut [f32]),
+}
+
+/// A sequence of tokens and what the model made of it.
+pub struct Session {
+    model: Model,
+    options: Options,
+    /// Tokens pushed; the first `done` of them are in the cache.
+    tokens: Vec<u32>,
+    done: usize,
+    caches: Vec<LayerCache>,
+    /// Rotations of the plan, and for each layer which one is its own.
+    ropes: Vec<RopeTable>,
+    layer_ropes: Vec<Option<usize>>,
+    buffers: Buffers,
+}
+
+impl Session {
+    /// Allocates a session.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for options that the model cannot follow, [`ErrorKind::Memory`] when there is not
+    /// enough of it.
+    pub fn new(model: &Model, options: Options) -> Result<Self> {
+        let options = resolve(model, options)?;
+        model.memory(&options)?;
+        let plan = model.plan();
+        let mut ropes: Vec<RopeTable> = Vec::new();
+        let mut layer_ropes = Vec::new();
+        let mut caches = Vec::new();
+        for layer in &plan.layers {
+            let Mixer::Attention(attention) = &layer.mixer;
+            layer_ropes.push(attention.rope.as_ref().map(|rope| {
+                let table = RopeTable::new(model, rope, options.context);
+                ropes.iter().position(|known| *known == table).unwrap_or_else(|| {
+                    ropes.push(table);
+                    ropes.len() - 1
+                })
+            }));
+            let capacity = capacity(attention.mask, &options);
+            caches.push(LayerCache::new(options.kv, capacity, attention.n_kv_heads, attention.head_dim)?);
+        }
+        let buffers = Buffers::new(plan, &options, &ropes)?;
+        let mut tokens = Vec::new();
+        tokens.try_reserve_exact(options.context).map_err(|_| {
+            Error::new(ErrorKind::Memory, format!("no memory for a context of {} tokens", options.context))
+        })?;
+        Ok(Self { model: model.clone(), options, tokens, done: 0, caches, ropes, layer_ropes, buffers })
+    }
+
+    /// The model that this is a session of.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Tokens that fit in total.
+    pub fn context(&self) -> usize {
+        self.options.context
+    }
+
+    /// All tokens so far, pending ones included.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Appends tokens, to be worked off by [`Session::step`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::ContextFull`] when they do not fit, [`ErrorKind::Argument`] when one is not in the vocabulary.
+    /// Then none is appended.
+    pub fn push(&mut self, tokens: &[u32]) -> Result<()> {
+        let n_vocab = self.model.plan().n_vocab;
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= n_vocab) {
+            let what = format!("token {token} is not in the vocabulary of {n_vocab}");
+            return Err(Error::new(ErrorKind::Argument, what));
+        }
+        let (used, context) = (self.tokens.len(), self.options.context);
+        if tokens.len() > context - used {
+            let what =
+                format!("{} tokens do not fit a context of {context} with {used} in use", tokens.len());
+            return Err(Error::new(ErrorKind::ContextFull, what));
+        }
+        self.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+
+    /// Works off at most `budget` pending tokens (at least one, and no more than a batch).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] when no token is pending, or the model is an encoder.
+    pub fn step(&mut self, budget: usize) -> Result<Progress<'_>> {
+        self.step_observed(budget, &mut Blind)
+    }
+
+    /// [`Session::step`], watched.
+    ///
+    /// # Errors
+    /// As [`Session::step`].
+    pub fn step_observed(&mut self, budget: usize, observer: &mut dyn Observer) -> Result<Progress<'_>> {
+        let pending = self.tokens.len() - self.done;
+        if pending == 0 || self.model.plan().is_encoder() {
+            let what =
+                if pending == 0 { "no token to work on" } else { "an encoder has no logits; embed instead" };
+            return Err(Error::new(ErrorKind::Argument, what));
+        }
+        let n = pending.min(budget.max(1)).min(self.options.batch);
+        self.run_batch(n, observer);
+        if n < pending {
+            return Ok(Progress::Pending(pending - n));
+        }
+        if !observer.wants_logits() {
+            self.logits_of_row(n - 1);
+        }
+        Ok(Progress::Ready(&mut self.buffers.logits))
+    }
+
+    /// Appends tokens and works off all that are pending. Returns the logits that follow the last.
+    ///
+    /// # Errors
+    /// As [`Session::push`] and [`Session::step`].
+    pub fn forward(&mut self, tokens: &[u32]) -> Result<&mut [f32]> {
+        self.forward_observed(tokens, &mut Blind)
+    }
+
+    /// [`Session::forward`], watched.
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    pub fn forward_observed(&mut self, tokens: &[u32], observer: &mut dyn Observer) -> Result<&mut [f32]> {
+        self.push(tokens)?;
+        while let Progress::Pending(_) = self.step_observed(usize::MAX, observer)? {}
+        Ok(&mut self.buffers.logits)
+    }
+
+    /// Drops what was there and makes one normalised vector of `tokens`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] when the model is no encoder or there are no tokens, [`ErrorKind::ContextFull`] when
+    /// they exceed a batch.
+    pub fn embed(&mut self, tokens: &[u32]) -> Result<&[f32]> {
+        self.embed_observed(tokens, &mut Blind)
+    }
+
+    /// [`Session::embed`], watched.
+    ///
+    /// # Errors
+    /// As [`Session::embed`].
+    pub fn embed_observed(&mut self, tokens: &[u32], observer: &mut dyn Observer) -> Result<&[f32]> {
+        let model = self.model.clone();
+        let Head::Embedding { pooling, dense } = &model.plan().head else {
+            return Err(Error::new(ErrorKind::Argument, "the model generates text; it makes no embeddings"));
+        };
+        self.clear();
+        self.push(tokens)?;
+        let batch = self.options.batch;
+        if tokens.is_empty() || tokens.len() > batch {
+            let what = format!("{} tokens; an encoder takes 1 to {batch} at once", tokens.len());
+            let kind = if tokens.is_empty() { ErrorKind::Argument } else { ErrorKind::ContextFull };
+            return Err(Error::new(kind, what));
+        }
+        self.run_batch(tokens.len(), observer);
+        Ok(self.pool(*pooling, dense, tokens.len()))
+    }
+
+    /// Forgets all tokens.
+    pub fn clear(&mut self) {
+        self.rewind(0);
+    }
+
+    /// Forgets all tokens but the first `n`, or all where windowed layers no longer hold what the first `n` need.
+    /// Returns how many are left; the caller pushes the rest again.
+    pub fn rewind(&mut self, n: usize) -> usize {
+        let n = n.min(self.tokens.len());
+        let n = self.truncate_caches(n);
+        self.tokens.truncate(n);
+        n
+    }
+
+    /// Makes room when the context is full: keeps the first `keep` tokens and the later half of the others, and
+    /// queues what follows the first dropped one to be worked off anew, so that the result is what a session of just
+    /// these tokens has. Returns how many tokens were dropped.
+    pub fn shift(&mut self, keep: usize) -> usize {
+        let keep = keep.min(self.tokens.len());
+        let dropped = (self.tokens.len() - keep).div_ceil(2);
+        self.truncate_caches(keep);
+        self.tokens.drain(keep..keep + dropped);
+        dropped
+    }
+
+    /// Keeps the first `n` tokens' keys and values, or none where rings no longer hold what a token at position `n`
+    /// sees. Returns how many tokens are still good.
+    fn truncate_caches(&mut self, n: usize) -> usize {
+        let plan = self.model.plan();
+        let good = plan.layers.iter().zip(&self.caches).all(|(layer, cache)| {
+            let Mixer::Attention(attention) = &layer.mixer;
+            cache.oldest() <= attention.mask.oldest_seen(n)
+        });
+        let n = if good { n } else { 0 };
+        if n == 0 {
+            self.caches.iter_mut().for_each(LayerCache::clear);
+        }
+        self.done = self.done.min(n);
+        n
+    }
+}
+
+impl Options {
+    fn cx(&self) -> Cx<'_> {
+        Cx { level: self.level, exec: &*self.exec, precision: self.precision }
+    }
+}
+
+/// Fills in defaults and checks the options against the model.
+fn resolve(model: &Model, mut options: Options) -> Result<Options> {
+    let plan = model.plan();
+    if options.context == 0 {
+        options.context = plan.context.min(DEFAULT_CONTEXT);
+    }
+    if options.batch == 0 {
+        return Err(Error::new(ErrorKind::Argument, "a batch of 0 tokens; expected at least 1"));
+    }
+    if plan.embed.positions.is_some() && options.context > plan.context {
+        let what = format!(
+            "a context of {}; the model has learned positions for {} and no more",
+            options.context, plan.context
+        );
+        return Err(Error::new(ErrorKind::Argument, what));
+    }
+    options.batch = options.batch.min(options.context);
+    Ok(options)
+}
+
+/// Positions that a layer's cache holds.
+fn capacity(mask: Mask, options: &Options) -> usize {
+    match mask {
+        Mask::Causal | Mask::Full | Mask::SlidingBothWays(_) => options.context,
+        // While a batch is written, its first token still needs the window before it.
+        Mask::Sliding(window) => window.saturating_add(options.batch).min(options.context),
+    }
+}

@@ -1,0 +1,240 @@
+//! The buffers of the forward pass, and how many bytes a session takes.
+
+use alloc::vec::Vec;
+
+use super::{Options, capacity, resolve};
+use crate::cache::zeroed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Model;
+use crate::model::plan::{Ffn, Head, Mixer, Mlp, Plan, Qkv, Up};
+use crate::ops::activations::Activations;
+use crate::ops::rope::RopeTable;
+
+/// Bytes that a session allocates, beside the model itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Keys and values.
+    pub kv: u64,
+    /// Everything else: activations, logits, the list of tokens.
+    pub buffers: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.kv.saturating_add(self.buffers)
+    }
+}
+
+impl Model {
+    /// The bytes that [`super::Session::new`] allocates for these options. Nothing is allocated to find out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for options that the model cannot follow, [`ErrorKind::Memory`] when it is more than
+    /// the address space.
+    pub fn memory(&self, options: &Options) -> Result<Memory> {
+        let options = resolve(self, options.clone())?;
+        let plan = self.plan();
+        let mut kv: u64 = 0;
+        let mut ropes: Vec<RopeTable> = Vec::new();
+        for layer in &plan.layers {
+            let Mixer::Attention(attention) = &layer.mixer;
+            let elements = 2 * attention.kv_dim() as u64 * options.kv.bytes() as u64;
+            let bytes = (capacity(attention.mask, &options) as u64).checked_mul(elements);
+            kv = bytes.and_then(|bytes| kv.checked_add(bytes)).ok_or_else(too_large)?;
+            if let Some(rope) = &attention.rope {
+                let table = RopeTable::new(self, rope, options.context);
+                if !ropes.contains(&table) {
+                    ropes.push(table);
+                }
+            }
+        }
+        let sizes = Sizes::new(plan, &options, &ropes).ok_or_else(too_large)?;
+        let tokens = options.context as u64 * size_of::<u32>() as u64;
+        let buffers = sizes.bytes().and_then(|bytes| bytes.checked_add(tokens)).ok_or_else(too_large)?;
+        let memory = Memory { kv, buffers };
+        if memory.total() > isize::MAX as u64 {
+            return Err(too_large());
+        }
+        Ok(memory)
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(
+        ErrorKind::Memory,
+        "the session would not fit the address space; try a smaller context or batch",
+    )
+}
+
+/// Declares the buffers once: their sizes, their sum, their allocation.
+macro_rules! buffers {
+    ($($(#[$doc:meta])* $name:ident: $element:ty,)*) => {
+        /// Elements of each buffer.
+        pub(super) struct Sizes { $($name: usize,)* activations: (usize, usize) }
+
+        /// The buffers, by the names of the field. Rows are tokens of a batch.
+        pub(super) struct Buffers {
+            $($(#[$doc])* pub(super) $name: Vec<$element>,)*
+            /// The values that integer weights meet.
+            pub(super) activations: Activations,
+        }
+
+        impl Sizes {
+            fn bytes(&self) -> Option<u64> {
+                let mut bytes = Activations::bytes(self.activations.0, self.activations.1)? as u64;
+                $(bytes = bytes.checked_add((self.$name as u64).checked_mul(size_of::<$element>() as u64)?)?;)*
+                Some(bytes)
+            }
+
+            fn allocate(&self) -> Result<Buffers> {
+                Ok(Buffers {
+                    $($name: zeroed(self.$name)?,)*
+                    activations: Activations::new(self.activations.0, self.activations.1),
+                })
+            }
+        }
+    };
+}
+
+buffers! {
+    /// The residual stream.
+    x: f32,
+    /// What a half of a block reads: the stream, normalised.
+    h: f32,
+    /// What a half of a block adds to the stream.
+    o: f32,
+    /// Queries.
+    q: f32,
+    /// Keys.
+    k: f32,
+    /// Values.
+    v: f32,
+    /// The output of projections that are stored as one: queries, keys and values; gate and up.
+    fused: f32,
+    /// What the heads return.
+    attended: f32,
+    /// An FFN's gate.
+    gate: f32,
+    /// An FFN's hidden vector.
+    up: f32,
+    /// Router scores of all experts.
+    router: f32,
+    /// Experts of each token.
+    chosen: u32,
+    /// Their weights.
+    chosen_weight: f32,
+    /// The rows that one expert works on, gathered.
+    gathered: f32,
+    /// What it returns for them.
+    expert_out: f32,
+    /// Where they come from: positions in `chosen`.
+    origin: u32,
+    /// Cosines and sines of each rotation.
+    angles: f32,
+    /// One position's logits.
+    logits: f32,
+    /// One position's stream after the final norm, or the vector of an encoder.
+    last: f32,
+    /// The other of two vectors that an encoder's dense layers pass on.
+    dense: f32,
+}
+
+impl Buffers {
+    pub(super) fn new(plan: &Plan, options: &Options, ropes: &[RopeTable]) -> Result<Self> {
+        Sizes::new(plan, options, ropes).ok_or_else(too_large)?.allocate()
+    }
+}
+
+impl Sizes {
+    fn new(plan: &Plan, options: &Options, ropes: &[RopeTable]) -> Option<Self> {
+        let mut widths = Widths { input: plan.dim, ..Widths::default() };
+        for layer in &plan.layers {
+            widths.add_mixer(&layer.mixer);
+            widths.add_ffn(&layer.ffn);
+        }
+        let rows = |width: usize| options.batch.checked_mul(width);
+        let (logits, dense) = match &plan.head {
+            Head::Logits { .. } => (plan.n_vocab, 0),
+            Head::Embedding { dense, .. } => (0, dense.iter().map(|linear| linear.n_out).max().unwrap_or(0)),
+        };
+        widths.input = widths.input.max(dense);
+        Some(Self {
+            x: rows(plan.dim)?,
+            h: rows(plan.dim)?,
+            o: rows(plan.dim)?,
+            q: rows(widths.q)?,
+            k: rows(widths.kv)?,
+            v: rows(widths.kv)?,
+            fused: rows(widths.fused)?,
+            attended: rows(widths.q)?,
+            gate: rows(widths.gate)?,
+            up: rows(widths.hidden)?,
+            router: rows(widths.experts)?,
+            chosen: rows(widths.used)?,
+            chosen_weight: rows(widths.used)?,
+            gathered: if widths.experts > 0 { rows(plan.dim)? } else { 0 },
+            expert_out: if widths.experts > 0 { rows(plan.dim)? } else { 0 },
+            origin: if widths.experts > 0 { options.batch } else { 0 },
+            angles: rows(ropes.iter().map(|rope| 2 * rope.n_pairs()).sum())?,
+            logits,
+            last: plan.dim.max(dense),
+            dense,
+            activations: (options.batch, widths.input),
+        })
+    }
+}
+
+/// The widest rows of each kind in any layer.
+#[derive(Default)]
+struct Widths {
+    input: usize,
+    q: usize,
+    kv: usize,
+    fused: usize,
+    gate: usize,
+    hidden: usize,
+    experts: usize,
+    used: usize,
+}
+
+impl Widths {
+    fn add_mixer(&mut self, mixer: &Mixer) {
+        let Mixer::Attention(attention) = mixer;
+        self.q = self.q.max(attention.q_dim());
+        self.kv = self.kv.max(attention.kv_dim());
+        self.input = self.input.max(attention.q_dim());
+        if let Qkv::Fused(qkv) = &attention.qkv {
+            self.fused = self.fused.max(qkv.n_out);
+        }
+    }
+
+    fn add_ffn(&mut self, ffn: &Ffn) {
+        match ffn {
+            Ffn::Dense(mlp) => self.add_mlp(mlp),
+            Ffn::Experts(experts) => {
+                self.add_hidden(experts.hidden);
+                self.gate = self.gate.max(experts.hidden);
+                self.experts = self.experts.max(experts.n_experts);
+                self.used = self.used.max(experts.n_used);
+                if let Some((mlp, _)) = &experts.shared {
+                    self.add_mlp(mlp);
+                }
+            }
+        }
+    }
+
+    fn add_mlp(&mut self, mlp: &Mlp) {
+        self.add_hidden(mlp.hidden);
+        match &mlp.up {
+            Up::Plain(_) => {}
+            Up::Gated { .. } => self.gate = self.gate.max(mlp.hidden),
+            Up::GatedFused(both) => self.fused = self.fused.max(both.n_out),
+        }
+    }
+
+    fn add_hidden(&mut self, hidden: usize) {
+        self.hidden = self.hidden.max(hidden);
+        self.input = self.input.max(hidden);
+    }
+}

@@ -1,0 +1,201 @@
+//! Every reference model: logits and greedy continuations against Hugging Face in f32, quantised files against
+//! ggml's decoded weights, and embeddings.
+
+use std::path::{Path, PathBuf};
+
+use motelm_core::gguf::File;
+use motelm_core::ops::matmul::Precision;
+use motelm_core::session::{Observer, Options};
+use motelm_core::{Bytes, KvType, Model, Session, arch};
+use motelm_tests::{f32s, golden, json};
+use serde_json::Value;
+
+/// Folders of reference models whose architecture has a plan; the others are named loudly.
+fn cases(format: &str) -> Vec<(PathBuf, Value)> {
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(golden("models"))
+        .expect("models")
+        .map(|entry| entry.expect("entry").path())
+        .collect();
+    folders.sort();
+    let mut cases = Vec::new();
+    for folder in folders.into_iter().filter(|folder| folder.join("expected.json").exists()) {
+        let expected = json(&folder.join("expected.json"));
+        let name = expected["arch"].as_str().expect("arch");
+        if expected["format"] != format {
+        } else if arch::NAMES.contains(&name) {
+            cases.push((folder, expected));
+        } else {
+            eprintln!("SKIPPED: {}: architecture `{name}` has no plan", folder.display());
+        }
+    }
+    assert!(!cases.is_empty(), "no {format} among the reference models");
+    cases
+}
+
+fn load(path: &Path) -> Model {
+    let bytes = std::fs::read(path).expect("a model file");
+    let file = File::parse(Bytes::new(bytes)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    Model::new(&file).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("id") as u32).collect()
+}
+
+fn usizes(value: &Value) -> Vec<usize> {
+    ids(value).into_iter().map(|id| id as usize).collect()
+}
+
+/// Logits of all positions.
+#[derive(Default)]
+struct All(Vec<Vec<f32>>);
+
+impl Observer for All {
+    fn wants_logits(&self) -> bool {
+        true
+    }
+
+    fn logits(&mut self, position: usize, logits: &[f32]) {
+        assert_eq!(position, self.0.len());
+        self.0.push(logits.to_vec());
+    }
+}
+
+fn options(prompt: &Value, precision: Precision, batch: usize) -> Options {
+    let context = prompt["n_ctx"].as_u64().unwrap_or(0) as usize;
+    Options { context, batch, kv: KvType::F32, precision, ..Options::default() }
+}
+
+/// Largest and root mean square difference from reference rows, over all prompts.
+fn difference(
+    folder: &Path,
+    expected: &Value,
+    gguf: &Value,
+    rows: &Value,
+    precision: Precision,
+    batch: usize,
+) -> (f32, f32) {
+    let model = load(&folder.join(gguf.as_str().expect("gguf")));
+    let reference = f32s(&folder.join(rows.as_str().expect("logits")));
+    let n_vocab = expected["n_vocab"].as_u64().expect("n_vocab") as usize;
+    let (mut worst, mut squares, mut n) = (0.0f32, 0.0f64, 0);
+    for prompt in expected["prompts"].as_array().expect("prompts") {
+        let mut session = Session::new(&model, options(prompt, precision, batch)).expect("session");
+        let mut all = All::default();
+        session.forward_observed(&ids(&prompt["ids"]), &mut all).expect("forward");
+        let first = prompt["first_row"].as_u64().expect("first_row") as usize;
+        for (k, position) in usizes(&prompt["positions"]).into_iter().enumerate() {
+            let row = &reference[(first + k) * n_vocab..][..n_vocab];
+            for (a, b) in all.0[position].iter().zip(row) {
+                let d = if a.is_finite() { (a - b).abs() } else { f32::INFINITY };
+                worst = worst.max(d);
+                squares += f64::from(d * d);
+                n += 1;
+            }
+        }
+    }
+    (worst, (squares / f64::from(n)).sqrt() as f32)
+}
+
+#[test]
+fn logits_equal_the_reference() {
+    let mut wrong = Vec::new();
+    for (folder, expected) in cases("golden-model-1") {
+        // Batches of 5 cross windows and rings at odd places.
+        for batch in [5, 512] {
+            let (worst, rms) = difference(
+                &folder,
+                &expected,
+                &expected["gguf"],
+                &expected["logits"],
+                Precision::Fast,
+                batch,
+            );
+            println!("{} batch {batch}: max {worst:.1e} rms {rms:.1e}", folder.display());
+            if worst > 3e-4 || rms > 1e-4 {
+                wrong.push(format!("{} batch {batch}: max {worst:.1e} rms {rms:.1e}", folder.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn greedy_continuations_equal_the_reference() {
+    for (folder, expected) in cases("golden-model-1") {
+        let model = load(&folder.join(expected["gguf"].as_str().expect("gguf")));
+        for prompt in expected["prompts"].as_array().expect("prompts") {
+            let mut session = Session::new(&model, options(prompt, Precision::Fast, 16)).expect("session");
+            let mut next = ids(&prompt["ids"]);
+            let margins = prompt["greedy_margins"].as_array().expect("margins");
+            for (greedy, margin) in ids(&prompt["greedy"]).into_iter().zip(margins) {
+                let logits = session.forward(&next).expect("forward");
+                let best =
+                    (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("logits");
+                if best as u32 != greedy {
+                    assert!(margin.as_f64().expect("margin") < 2e-3, "{}: {best} {greedy}", folder.display());
+                    break;
+                }
+                next = vec![greedy];
+            }
+        }
+    }
+}
+
+#[test]
+fn quantised_files_are_as_close_as_their_rounding() {
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    for (folder, expected) in cases("golden-model-1") {
+        for case in expected["quantized"].as_array().into_iter().flatten() {
+            let kind = case["type"].as_str().expect("type");
+            let path = folder.join(case["gguf"].as_str().expect("gguf"));
+            if let Err(error) = File::parse(Bytes::new(std::fs::read(&path).expect("file"))) {
+                eprintln!("SKIPPED: {}: {error}", path.display());
+                continue;
+            }
+            let of = |precision| {
+                difference(&folder, &expected, &case["gguf"], &case["logits_dequant"], precision, 512)
+            };
+            let (exact, fast) = (of(Precision::Exact), of(Precision::Fast));
+            println!("{} {kind}: exact {exact:?} fast {fast:?}", folder.display());
+            compared += 1;
+            // The half-precision GELU of the reference jumps where an argument rounds the other way.
+            if exact.0 > 2e-3 || exact.1 > 3e-4 || fast.1 > 0.1 {
+                wrong.push(format!("{}: exact {exact:?} fast {fast:?}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    println!("{compared} quantised files");
+}
+
+#[test]
+fn embeddings_equal_the_reference() {
+    if motelm_tests::full_golden().is_none() {
+        return;
+    }
+    for (folder, expected) in cases("golden-embedding-1") {
+        for (name, variant) in expected["variants"].as_object().expect("variants") {
+            let model = load(&folder.join(variant["gguf"].as_str().expect("gguf")));
+            let reference = f32s(&folder.join(variant["embeddings"].as_str().expect("embeddings")));
+            let dim = variant["dim"].as_u64().expect("dim") as usize;
+            let least = if name.contains("f32") {
+                0.99999
+            } else if name.contains("f16") {
+                0.9999
+            } else {
+                0.999
+            };
+            let mut session =
+                Session::new(&model, Options { kv: KvType::F32, ..Options::default() }).expect("session");
+            for (prompt, row) in
+                expected["prompts"].as_array().expect("prompts").iter().zip(reference.chunks(dim))
+            {
+                let vector = session.embed(&ids(&prompt["ids"])).expect("embed");
+                let cosine: f32 = vector.iter().zip(row).map(|(a, b)| a * b).sum();
+                assert!(cosine >= least, "{} {name}: cosine {cosine}", folder.display());
+            }
+        }
+    }
+}

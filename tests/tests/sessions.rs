@@ -1,0 +1,230 @@
+//! What a session promises: batches do not matter, going back and on is exact, memory is what was announced,
+//! decoding allocates nothing, and saved states are whole or refused.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use motelm_core::gguf::File;
+use motelm_core::session::{Options, Progress};
+use motelm_core::{Bytes, ErrorKind, KvType, Model, Session};
+use motelm_tests::golden;
+
+/// Counts this thread's allocations.
+struct Counting;
+
+thread_local! {
+    static BYTES: Cell<u64> = const { Cell::new(0) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is passed on to the system's allocator; the counters do not allocate.
+unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as `System`.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        BYTES.set(BYTES.get() + layout.size() as u64);
+        CALLS.set(CALLS.get() + 1);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    // SAFETY: as `System`.
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn model(name: &str) -> Model {
+    let bytes = std::fs::read(golden("models").join(name).join("model-f32.gguf")).expect("a reference model");
+    Model::new(&File::parse(Bytes::new(bytes)).expect("a file")).expect("a model")
+}
+
+fn session(model: &Model, batch: usize) -> Session {
+    Session::new(model, Options { batch, kv: KvType::F32, ..Options::default() }).expect("a session")
+}
+
+/// Some tokens of the vocabulary.
+fn tokens(n: usize) -> Vec<u32> {
+    (0..n as u32).map(|i| i * 37 % 500 + 3).collect()
+}
+
+#[test]
+fn steps_of_any_size_come_to_the_same() {
+    for name in ["llama-spm", "gemma2", "falcon", "phi3-longrope"] {
+        let model = model(name);
+        let tokens = tokens(40);
+        let expected = session(&model, 512).forward(&tokens).expect("forward").to_vec();
+        for (batch, budget) in [(1, 1), (3, 100), (16, 7), (40, 39)] {
+            let mut session = session(&model, batch);
+            session.push(&tokens).expect("push");
+            let mut steps = 0;
+            let logits = loop {
+                steps += 1;
+                match session.step(budget).expect("step") {
+                    Progress::Pending(_) => {}
+                    Progress::Ready(logits) => break logits.to_vec(),
+                }
+            };
+            assert_eq!(steps, 40usize.div_ceil(batch.min(budget)));
+            assert!(close(&logits, &expected), "{name}: batch {batch}, budget {budget}");
+        }
+    }
+}
+
+fn close(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
+}
+
+#[test]
+fn going_back_is_as_if_it_had_not_been() {
+    // Gemma 2's rings of 8 + 4 positions forget; the others can always go back.
+    for (name, rings) in [("llama-spm", false), ("gemma2", true)] {
+        let model = model(name);
+        let tokens = tokens(60);
+        let mut session = session(&model, 4);
+        session.forward(&tokens).expect("forward");
+        for (n, expected) in [(58, 58), (20, if rings { 0 } else { 20 }), (0, 0)] {
+            let left = session.rewind(n);
+            assert_eq!(left, expected, "{name}: back to {n}");
+            let again = session.forward(&tokens[left..59]).expect("forward").to_vec();
+            let fresh = self::session(&model, 4).forward(&tokens[..59]).expect("forward").to_vec();
+            assert!(close(&again, &fresh), "{name}: back to {n}");
+            session.rewind(0);
+            session.forward(&tokens).expect("forward");
+        }
+    }
+}
+
+#[test]
+fn a_shifted_session_is_one_of_the_tokens_that_are_left() {
+    for name in ["llama-spm", "gemma2"] {
+        let model = model(name);
+        let tokens = tokens(64);
+        let mut session =
+            Session::new(&model, Options { context: 64, batch: 8, ..Options::default() }).expect("session");
+        session.forward(&tokens).expect("forward");
+        assert_eq!(session.push(&[5]).unwrap_err().kind, ErrorKind::ContextFull);
+        assert_eq!(session.shift(4), 30);
+        let left: Vec<u32> = [&tokens[..4], &tokens[34..]].concat();
+        assert_eq!(session.tokens(), left);
+        let shifted = session.forward(&[5]).expect("forward").to_vec();
+        let mut fresh =
+            Session::new(&model, Options { context: 64, batch: 8, ..Options::default() }).expect("session");
+        let fresh = fresh.forward(&[left, vec![5]].concat()).expect("forward").to_vec();
+        assert!(close(&shifted, &fresh), "{name}");
+    }
+}
+
+#[test]
+fn memory_is_what_was_announced() {
+    for name in ["llama-spm", "gemma2", "falcon", "phi3-longrope"] {
+        let model = model(name);
+        for (context, batch, kv) in [(64, 16, KvType::F16), (200, 512, KvType::F32), (7, 1, KvType::F16)] {
+            let options = Options { context, batch, kv, ..Options::default() };
+            let announced = model.memory(&options).expect("memory").total();
+            BYTES.set(0);
+            let session = Session::new(&model, options).expect("session");
+            let allocated = BYTES.get();
+            drop(session);
+            // Beside the buffers: the lists of layers and rotations.
+            let lists = 64 * 1024;
+            assert!(
+                (announced..announced + lists).contains(&allocated),
+                "{name}: announced {announced}, allocated {allocated}"
+            );
+        }
+    }
+}
+
+#[test]
+fn decoding_allocates_nothing() {
+    for name in ["llama-spm", "gemma2", "falcon", "phi3-longrope"] {
+        let model = model(name);
+        let mut session = session(&model, 16);
+        session.forward(&tokens(20)).expect("forward");
+        let more = tokens(50);
+        CALLS.set(0);
+        for token in more {
+            session.forward(&[token]).expect("forward");
+        }
+        session.rewind(3);
+        session.forward(&[1, 2, 3]).expect("forward");
+        assert_eq!(CALLS.get(), 0, "{name}");
+    }
+}
+
+#[test]
+fn absurd_options_are_refused_before_anything_is_allocated() {
+    let model = model("llama-spm");
+    BYTES.set(0);
+    for (context, batch) in [(usize::MAX, 1), (usize::MAX / 8, usize::MAX), (usize::MAX / 64, 1 << 40)] {
+        let options = Options { context, batch, ..Options::default() };
+        assert_eq!(model.memory(&options).unwrap_err().kind, ErrorKind::Memory);
+        assert_eq!(Session::new(&model, options).err().expect("refused").kind, ErrorKind::Memory);
+    }
+    assert_eq!(
+        model.memory(&Options { batch: 0, ..Options::default() }).unwrap_err().kind,
+        ErrorKind::Argument
+    );
+    assert!(BYTES.get() < 1 << 20);
+}
+
+#[test]
+fn tokens_that_do_not_exist_are_refused_whole() {
+    let model = model("llama-spm");
+    let mut session = session(&model, 4);
+    assert_eq!(session.push(&[1, 2, 512]).unwrap_err().kind, ErrorKind::Argument);
+    assert_eq!(session.step(1).unwrap_err().kind, ErrorKind::Argument);
+    assert!(session.tokens().is_empty());
+    assert_eq!(session.embed(&[1]).unwrap_err().kind, ErrorKind::Argument);
+}
+
+#[test]
+fn a_saved_session_goes_on_where_it_was() {
+    for name in ["llama-spm", "gemma2"] {
+        let model = model(name);
+        let tokens = tokens(40);
+        let mut original = session(&model, 8);
+        original.forward(&tokens).expect("forward");
+        let saved = original.save();
+        let expected = original.forward(&[7]).expect("forward").to_vec();
+        // Another batch size has other rings.
+        let mut restored = session(&model, 3);
+        restored.forward(&[1, 2, 3]).expect("forward");
+        restored.restore(&saved).expect("restore");
+        assert_eq!(restored.tokens(), tokens);
+        assert_eq!(restored.forward(&[7]).expect("forward"), expected, "{name}");
+        let back = restored.rewind(10);
+        assert_eq!(back, if name == "gemma2" { 0 } else { 10 });
+    }
+}
+
+#[test]
+fn a_state_of_something_else_is_refused() {
+    let llama = model("llama-spm");
+    let mut original = session(&llama, 8);
+    original.forward(&tokens(10)).expect("forward");
+    let saved = original.save();
+    let refuse = |session: &mut Session, bytes: &[u8], kind: ErrorKind| {
+        let before = session.tokens().to_vec();
+        assert_eq!(session.restore(bytes).unwrap_err().kind, kind);
+        assert_eq!(session.tokens(), before);
+    };
+    refuse(&mut session(&model("gemma2"), 8), &saved, ErrorKind::State);
+    let mut f16 = Session::new(&llama, Options::default()).expect("session");
+    refuse(&mut f16, &saved, ErrorKind::State);
+    let mut small =
+        Session::new(&llama, Options { context: 5, kv: KvType::F32, ..Options::default() }).expect("session");
+    refuse(&mut small, &saved, ErrorKind::ContextFull);
+    for len in 0..saved.len().min(400) {
+        refuse(&mut original, &saved[..len], ErrorKind::State);
+    }
+    for at in (0..saved.len()).step_by(97) {
+        let mut bytes = saved.clone();
+        bytes[at] ^= 0x10;
+        refuse(&mut original, &bytes, ErrorKind::State);
+    }
+}
