@@ -24,11 +24,19 @@ use crate::simd::{Isa, Kernel};
 use crate::{Error, ErrorKind, Result};
 
 pub mod float16;
+pub mod grid;
 pub mod planes;
 mod search;
 mod ternary;
 
 pub mod i2_s;
+pub mod iq1_m;
+pub mod iq1_s;
+pub mod iq2_s;
+pub mod iq2_xs;
+pub mod iq2_xxs;
+pub mod iq3_s;
+pub mod iq3_xxs;
 pub mod iq4_nl;
 pub mod iq4_xs;
 pub mod mxfp4;
@@ -68,6 +76,13 @@ formats! {
     q4_k::Q4_K,
     q5_k::Q5_K,
     q6_k::Q6_K,
+    iq1_s::IQ1_S,
+    iq1_m::IQ1_M,
+    iq2_xxs::IQ2_XXS,
+    iq2_xs::IQ2_XS,
+    iq2_s::IQ2_S,
+    iq3_xxs::IQ3_XXS,
+    iq3_s::IQ3_S,
     iq4_nl::IQ4_NL,
     iq4_xs::IQ4_XS,
     tq1_0::TQ1_0,
