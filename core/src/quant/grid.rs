@@ -104,17 +104,27 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
     }
 
     /// The point nearest to `x` under a scale, and the weighted squared error.
+    ///
+    /// All points are looked at, but not all their digits: what the digits of either byte of a point cost together is
+    /// tabulated first, so that a point costs two looks.
     fn nearest(&self, x: &[f32; DIMS], weights: &[f32], scale: f32, shift: f32) -> (u16, f32) {
-        let mut costs = [[0.0; 8]; DIMS];
-        for (dim, costs) in costs.iter_mut().enumerate() {
-            for (cost, &level) in costs.iter_mut().zip(self.levels) {
-                let off = x[dim] - scale * (f32::from(level) + shift);
-                *cost = weights[dim] * off * off;
+        let mut costs = [[0.0; 256]; 2];
+        for (dim, (x, weight)) in x.iter().zip(weights).enumerate() {
+            let costs = &mut costs[dim / (DIMS / 2)];
+            let bit = dim % (DIMS / 2) * Self::BITS;
+            for (digit, &level) in self.levels.iter().enumerate().rev() {
+                let off = x - scale * (f32::from(level) + shift);
+                let (below, same) = costs.split_at_mut(digit << bit);
+                // Digit 0 comes last and adds to the bytes of the dimensions before in their own place.
+                for i in 0..1 << bit {
+                    let before = if digit == 0 { same[i] } else { below[i] };
+                    same[i] = before + weight * off * off;
+                }
             }
         }
         let mut best = (0, f32::INFINITY);
         for (index, &point) in self.points.iter().enumerate() {
-            let cost = (0..DIMS).fold(0.0, |sum, dim| sum + costs[dim][self.digit(point, dim) & 7]);
+            let cost = costs[0][usize::from(point & 255)] + costs[1][usize::from(point >> 8)];
             if cost < best.1 {
                 best = (index as u16, cost);
             }
