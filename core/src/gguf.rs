@@ -331,7 +331,12 @@ fn read_counts(input: &mut Reader<'_>) -> Result<(u32, u64, u64)> {
 fn read_entries(input: &mut Reader<'_>, n_keys: u64) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for _ in 0..n_keys {
+        let start = input.at() as u64;
         let key = input.utf8("a metadata key")?;
+        if key.is_empty() {
+            // Padding, read as an entry, has this look.
+            return Err(Error::new(ErrorKind::Malformed, "a metadata key without a name").at_offset(start));
+        }
         let kind = ValueType::read(input)?;
         let at = input.at();
         value::skip(input, kind, 0)?;

@@ -4,6 +4,11 @@
 //! (default: `../shared/golden` beside the repository). A test says loudly when it runs on the small set only.
 //! In a browser the small set is part of the program.
 
+pub mod anatomy;
+pub mod counting;
+pub mod fuzz;
+pub mod honest;
+
 use std::path::{Path, PathBuf};
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,0 +1,272 @@
+//! What hostile bytes can reach: one function per door, each fed with arbitrary bytes.
+//!
+//! None may panic, overflow the stack, or take memory or time out of proportion. libFuzzer calls them from `fuzz/`;
+//! `tests/fuzz_smoke.rs` calls them with mutations of [`Target::seeds`], so that the test command does too.
+
+use std::sync::OnceLock;
+
+use motelm_chat::{Conversation, Message, Request, Template};
+use motelm_core::gguf::{File, Value};
+use motelm_core::quant::{Dtype, dequantize};
+use motelm_core::sample::random::Random;
+use motelm_core::sample::{Mirostat, Options, Sampler};
+use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, Tokenizer};
+use motelm_core::{Bytes, Error};
+
+use crate::{golden, honest, read};
+
+/// A door and what to knock with.
+pub struct Target {
+    /// The name of the door and of its libFuzzer target.
+    pub name: &'static str,
+    /// Knocks.
+    pub run: fn(&[u8]),
+    /// Honest input, to be mutated.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All doors.
+pub const TARGETS: &[Target] = &[
+    Target { name: "gguf", run: gguf, seeds: honest::files },
+    Target { name: "tokenizer", run: tokenizer, seeds: honest::files },
+    Target { name: "encode", run: encode, seeds: texts },
+    Target { name: "quant", run: quant, seeds: || noise(8, 600) },
+    Target { name: "sample", run: sample, seeds: || noise(8, 400) },
+    Target { name: "template", run: template, seeds: templates },
+    Target { name: "history", run: history, seeds: histories },
+];
+
+/// A GGUF file: parsed, then all of it read.
+pub fn gguf(data: &[u8]) {
+    let bytes = Bytes::new(data.to_vec());
+    let _ = File::split_count(&bytes);
+    match File::parse(bytes) {
+        Ok(file) => read_all(&file),
+        Err(error) => read_error(&error),
+    }
+}
+
+fn read_all(file: &File) {
+    for (key, value) in file.metadata() {
+        let shown = value.to_string();
+        assert!(shown.len() < 1000, "{key}");
+        if let Value::Array(array) = value {
+            assert!(array.iter().count() == array.len() && array.spans().count() <= array.len());
+        }
+        assert!(file.get(key).is_some());
+        let _ = (file.str(key), file.u32(key), file.f32(key), file.bool(key), file.array(key));
+    }
+    for tensor in file.tensors() {
+        assert_eq!(file.data(tensor).len(), tensor.len);
+        assert_eq!(file.tensor(&tensor.name), Some(tensor));
+    }
+}
+
+/// Errors are for people: they say something, and not too much.
+fn read_error(error: &Error) {
+    let shown = error.to_string();
+    assert!((10..100_000).contains(&shown.len()), "{shown}");
+}
+
+/// A file's tokenizer: loaded, then used in every way.
+pub fn tokenizer(data: &[u8]) {
+    let Ok(file) = File::parse(Bytes::new(data.to_vec())) else { return };
+    match Tokenizer::new(&file) {
+        Ok(tokenizer) => {
+            let text = "<s>Hello, hello wörld!\n\n  12345 don't </s><|endoftext|> [CLS] 💬\u{301}\u{0}";
+            ENCODINGS.iter().for_each(|&options| speak(&tokenizer, text, options));
+            for id in 0..tokenizer.len().min(2000) {
+                let _ = (tokenizer.kind(id), tokenizer.is_eog(id));
+                if let Some(name) = tokenizer.token(id).filter(|name| !name.is_empty()) {
+                    assert!(tokenizer.id_of(&name).is_none_or(|found| found < tokenizer.len()));
+                }
+            }
+            assert_eq!(tokenizer.decode(&[tokenizer.len(), u32::MAX]), "");
+        }
+        Err(error) => read_error(&error),
+    }
+}
+
+/// Any text, with an honest tokenizer; the first byte says which, and how.
+pub fn encode(data: &[u8]) {
+    static TOKENIZERS: OnceLock<Vec<Tokenizer>> = OnceLock::new();
+    let tokenizers = TOKENIZERS.get_or_init(|| {
+        let load = |bytes| Tokenizer::new(&File::parse(Bytes::new(bytes))?);
+        honest::files().into_iter().map(|bytes| load(bytes).expect("an honest file")).collect()
+    });
+    let Some((&first, text)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(text);
+    let (which, how) = (usize::from(first) % tokenizers.len(), usize::from(first) / tokenizers.len());
+    let tokenizer = &tokenizers[which];
+    speak(tokenizer, &text, ENCODINGS[how % ENCODINGS.len()]);
+    if tokenizer.model_name() == "gpt2" {
+        let plain = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::No };
+        assert_eq!(tokenizer.decode(&tokenizer.encode(&text, plain)), text, "bytes come back as they were");
+    }
+}
+
+const ENCODINGS: [Encode; 4] = [
+    Encode { add_special: AddSpecial::Yes, parse_special: ParseSpecial::Yes },
+    Encode { add_special: AddSpecial::Yes, parse_special: ParseSpecial::No },
+    Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::Yes },
+    Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::No },
+];
+
+/// Encodes and decodes, at once and as a stream.
+fn speak(tokenizer: &Tokenizer, text: &str, options: Encode) {
+    let tokens = tokenizer.encode(text, options);
+    assert!(tokens.iter().all(|&token| token < tokenizer.len()));
+    assert!(tokens.len() <= 4 * text.len() + 4, "{} tokens for {} bytes", tokens.len(), text.len());
+    let at_once = tokenizer.decode(&tokens);
+    let mut stream = tokenizer.stream();
+    let mut streamed: String =
+        tokens.iter().map(|&token| stream.push(tokenizer, token).to_string()).collect();
+    streamed.push_str(stream.finish());
+    assert!(streamed == at_once || streamed.strip_prefix(' ') == Some(&at_once), "{streamed:?}, {at_once:?}");
+}
+
+fn texts() -> Vec<Vec<u8>> {
+    let texts = [
+        "Hello hello, world <|endoftext|>",
+        "  a\n\n\tb 1234 it's",
+        "ÄÖ 日本語 💬 e\u{301} \u{200d}",
+        "hello",
+    ];
+    (0..16u8).map(|first| [&[first], texts[usize::from(first) % 4].as_bytes()].concat()).collect()
+}
+
+/// Blocks of any format (the first byte says which) decode to something.
+pub fn quant(data: &[u8]) {
+    let Some((&first, rest)) = data.split_first() else { return };
+    let dtype = Dtype::ALL[usize::from(first) % Dtype::ALL.len()];
+    let n_blocks = rest.len() / dtype.block_bytes();
+    let mut out = vec![0.0; n_blocks * dtype.block_len()];
+    let blocks = &rest[..n_blocks * dtype.block_bytes()];
+    dequantize(dtype, blocks, &mut out).expect("whole blocks");
+    assert!(rest.len() == blocks.len() || dequantize(dtype, rest, &mut out).is_err());
+}
+
+/// Options from the first bytes, logits from the rest.
+pub fn sample(data: &[u8]) {
+    let Some((head, logits)) = data.split_at_checked(64) else { return };
+    let float = |i: usize| f32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+    let options = Options {
+        seed: head[0].into(),
+        top_k: head[1].into(),
+        min_keep: usize::from(head[2]) % 8,
+        mirostat: [Mirostat::Off, Mirostat::V1, Mirostat::V2][usize::from(head[3]) % 3],
+        temperature: float(4),
+        dynatemp_range: float(8),
+        top_p: float(12),
+        min_p: float(16),
+        typical_p: float(20),
+        top_n_sigma: float(24),
+        xtc_probability: float(28),
+        xtc_threshold: float(32),
+        repeat_penalty: float(36),
+        presence_penalty: float(40),
+        frequency_penalty: float(44),
+        dry_multiplier: float(48),
+        dry_base: float(52),
+        mirostat_tau: float(56),
+        mirostat_eta: float(60),
+        ..Options::default()
+    };
+    let logits: Vec<f32> =
+        logits.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect();
+    match Sampler::new(&options, logits.len()) {
+        Ok(mut sampler) => {
+            for _ in 0..4 {
+                let token = sampler.pick(&logits);
+                assert!((token as usize) < logits.len());
+                sampler.accept(token);
+            }
+        }
+        Err(error) => read_error(&error),
+    }
+}
+
+/// A chat template, read and rendered with little fuel.
+pub fn template(data: &[u8]) {
+    let Ok(template) = Template::new(&String::from_utf8_lossy(data)) else { return };
+    let tools = serde_json::json!([{ "type": "function", "function": { "name": "f", "parameters": {} } }]);
+    let messages = [
+        Message::system("Be brief."),
+        Message::user("What is a mote?"),
+        Message::assistant("<think>Dust.</think>A speck."),
+        Message::user("Ä € 💬"),
+    ];
+    for (messages, tools) in [(&messages[..], Some(&tools)), (&messages[1..2], None), (&[], None)] {
+        let request = Request { tools, bos: "<s>", eos: "</s>", fuel: 20_000, ..Request::new(messages) };
+        if let Err(error) = template.render(&request) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+/// The published templates at hand.
+fn templates() -> Vec<Vec<u8>> {
+    let folders = std::fs::read_dir(golden("chat")).expect("reference templates");
+    let paths = folders.map(|folder| folder.expect("a folder").path().join("template.jinja"));
+    paths.filter(|path| path.is_file()).map(|path| read(&path)).collect()
+}
+
+/// A saved conversation; what loads is saved as it was.
+pub fn history(data: &[u8]) {
+    let Ok(conversation) = Conversation::load(&String::from_utf8_lossy(data)) else { return };
+    let saved = conversation.save();
+    let again = Conversation::load(&saved).expect("saved a moment ago");
+    assert_eq!(again.save(), saved);
+}
+
+fn histories() -> Vec<Vec<u8>> {
+    let mut conversation = Conversation::new();
+    let empty = conversation.save();
+    conversation.push(Message::user("What is a mote?").with("name", "Ada"));
+    conversation.push(Message::assistant("A \"speck\".\n"));
+    vec![empty.into(), conversation.save().into()]
+}
+
+/// `n` pieces of noise, of `len` bytes each.
+fn noise(n: u64, len: usize) -> Vec<Vec<u8>> {
+    (0..n).map(|seed| bytes(&mut Random::new(seed), len)).collect()
+}
+
+fn bytes(random: &mut Random, len: usize) -> Vec<u8> {
+    (0..len).map(|_| random.bits() as u8).collect()
+}
+
+/// Changes a few things, as a fuzzer would: bits, bytes, numbers, pieces left out, doubled, overwritten or cut off.
+pub fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut data = seed.to_vec();
+    for _ in 0..1 + random.bits() % 4 {
+        if data.is_empty() {
+            break;
+        }
+        // Most of what can go wrong stands at the beginning of a file.
+        let within = if random.bits().is_multiple_of(4) { data.len() } else { data.len().min(2048) };
+        let at = random.bits() as usize % within;
+        let len = (random.bits() as usize % 16 + 1).min(data.len() - at);
+        match random.bits() % 8 {
+            0 => data[at] ^= 1 << (random.bits() % 8),
+            1 => data[at] = random.bits() as u8,
+            2 => data.truncate(at),
+            3 => drop(data.drain(at..at + len)),
+            4 => {
+                let piece = data[at..at + len].to_vec();
+                data.splice(at..at, piece);
+            }
+            5 => {
+                let piece = bytes(random, len);
+                data[at..at + len].copy_from_slice(&piece);
+            }
+            kind => {
+                let far = [0, 1, u64::MAX, 1 << 63, 1 << 31, u32::MAX.into(), 1 << 16, 9];
+                let number = far[(random.bits() % 8) as usize].to_le_bytes();
+                let len = (data.len() - at).min(if kind == 6 { 4 } else { 8 });
+                data[at..at + len].copy_from_slice(&number[..len]);
+            }
+        }
+    }
+    data
+}
