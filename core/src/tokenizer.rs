@@ -29,6 +29,7 @@ mod table;
 mod unigram;
 mod vocab;
 mod wordpiece;
+mod words;
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -508,3 +509,6 @@ fn byte_value(name: &[u8]) -> Option<u8> {
     let value = |digit: u8| char::from(digit).to_digit(16);
     Some((value(high)? << 4 | value(low)?) as u8)
 }
+
+#[cfg(test)]
+mod tests;

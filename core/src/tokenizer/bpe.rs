@@ -14,6 +14,7 @@ use super::merge::{Join, Joins, Merger, NO_TOKEN, Part};
 use super::pre::{self, Row, WholeWords};
 use super::table::{Collisions, Hasher, Table, mix};
 use super::vocab::{Vocab, malformed, strings};
+use super::words::Words;
 use super::{bytes, escape_spaces, pieces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::File;
@@ -44,12 +45,15 @@ impl Merges {
             return Err(malformed(MERGES, format!("found {n} merges, expected at most {}", u32::MAX)));
         }
         let mut found = Self { pairs: Vec::with_capacity(n), by_pair: Table::new(n) };
+        let bytes: &[u8] = file.bytes();
+        let mut last = 0;
         for (rank, span) in merges.spans().enumerate() {
-            let merge = &file.bytes()[span];
-            let pair = Pair::parse(merge, vocab).map_err(|wrong| {
+            let merge = &bytes[span];
+            let pair = Pair::parse(merge, vocab, last).map_err(|wrong| {
                 let text = String::from_utf8_lossy(merge);
                 malformed(MERGES, format!("merge {rank} is `{text}`: {wrong}"))
             })?;
+            last = pair.joined;
             found.pairs.push(pair);
             // Where a pair is listed twice, the better rank counts.
             if found.find(pair.left, pair.right).is_none() {
@@ -74,12 +78,18 @@ fn hash(left: u32, right: u32) -> u64 {
 }
 
 impl Pair {
-    /// `left right`, separated by the first space that is not the first byte.
-    fn parse(merge: &[u8], vocab: &Vocab) -> Result<Self, &'static str> {
+    /// `left right`, separated by the first space that is not the first byte. `last` is what the merge before made:
+    /// most vocabularies list tokens as merges made them, so the next one is tried before the table.
+    fn parse(merge: &[u8], vocab: &Vocab, last: u32) -> Result<Self, &'static str> {
         let space = merge.iter().skip(1).position(|&b| b == b' ').ok_or("expected two tokens and a space")?;
         let (left, right) = (&merge[..space + 1], &merge[space + 2..]);
-        let hash = Hasher::new().and(left).and(right).finish();
-        let joined = vocab.find_joined(hash, left, right).ok_or("the two together are no token")?;
+        let next = last.saturating_add(1);
+        let joined = if vocab.is_joined(next, left, right) {
+            next
+        } else {
+            let hash = Hasher::new().and(left).and(right).finish();
+            vocab.find_joined(hash, left, right).ok_or("the two together are no token")?
+        };
         let part = |name| vocab.find(name).ok_or("a part of it is no token");
         Ok(Self { left: part(left)?, right: part(right)?, joined })
     }
@@ -129,7 +139,7 @@ impl ByteLevel {
                         return out.push(token);
                     }
                 }
-                merger.clear();
+                merger.begin(word.len());
                 word.bytes().for_each(|byte| merger.push(1, self.byte_tokens[usize::from(byte)]));
                 merger.run(&self.merges, |part| out.extend(Some(part.token).filter(|&t| t != NO_TOKEN)));
             });
@@ -141,13 +151,19 @@ impl ByteLevel {
 #[derive(Debug)]
 pub(super) struct Characters {
     merges: Merges,
+    words: Words,
     byte_tokens: [Option<u32>; 256],
     unknown: Option<u32>,
 }
 
 impl Characters {
     pub(super) fn new(file: &File, vocab: &Vocab, unknown: Option<u32>) -> Result<Self> {
-        Ok(Self { merges: Merges::new(file, vocab)?, byte_tokens: vocab.byte_tokens(), unknown })
+        Ok(Self {
+            merges: Merges::new(file, vocab)?,
+            words: Words::new(vocab),
+            byte_tokens: vocab.byte_tokens(),
+            unknown,
+        })
     }
 
     pub(super) fn encode(&self, vocab: &Vocab, text: &str, merger: &mut Merger, out: &mut Vec<u32>) {
@@ -155,8 +171,8 @@ impl Characters {
         for mut piece in pieces(&text) {
             while let Some(c) = piece.chars().next() {
                 let len = piece.find(|other| (other == '\n') != (c == '\n')).unwrap_or(piece.len());
-                let (word, rest) = piece.split_at(len);
-                self.encode_word(vocab, word, merger, out);
+                let (line, rest) = piece.split_at(len);
+                self.words.split(line).for_each(|word| self.encode_word(vocab, word, merger, out));
                 piece = rest;
             }
         }
@@ -169,7 +185,7 @@ impl Characters {
         {
             return out.push(token);
         }
-        merger.clear();
+        merger.begin(word.chars().count());
         for (at, c) in word.char_indices() {
             let character = &word[at..at + c.len_utf8()];
             merger.push(character.len(), vocab.find(character.as_bytes()).unwrap_or(NO_TOKEN));

@@ -65,11 +65,14 @@ pub(super) struct Merger {
 }
 
 impl Merger {
-    /// Starts a new run.
-    pub(super) fn clear(&mut self) {
+    /// Starts a new run of at most `symbols` symbols.
+    pub(super) fn begin(&mut self, symbols: usize) {
         self.symbols.clear();
         self.heap.clear();
         self.end = 0;
+        if self.symbols.capacity() < symbols {
+            self.symbols.reserve_exact(symbols);
+        }
     }
 
     /// Appends the next `len` bytes of the run as one symbol. A run has at most [`MAX_RUN`] bytes.
@@ -85,9 +88,14 @@ impl Merger {
 
     /// Joins all that join, then calls `emit` for every symbol left.
     pub(super) fn run(&mut self, joins: &impl Joins, mut emit: impl FnMut(Part)) {
-        for left in 0..self.symbols.len() {
-            self.consider(joins, left as u32);
+        let mut pairs = core::mem::take(&mut self.heap).into_vec();
+        // Room to grow a little: see `make_room`.
+        let room = self.symbols.len() + self.symbols.len() / 4 + 16;
+        if pairs.capacity() < room {
+            pairs.reserve_exact(room);
         }
+        pairs.extend((0..self.symbols.len() as u32).filter_map(|left| self.pair(joins, left)).map(Reverse));
+        self.heap = pairs.into();
         while let Some(Reverse(pair)) = self.heap.pop() {
             let Some(right) = self.still_there(pair) else { continue };
             let next = core::mem::replace(&mut self.symbols[right as usize].next, NONE);
@@ -98,10 +106,9 @@ impl Merger {
             if next != NONE {
                 self.symbols[next as usize].prev = pair.left;
             }
-            if prev != NONE {
-                self.consider(joins, prev);
-            }
-            self.consider(joins, pair.left);
+            self.make_room();
+            let before = if prev == NONE { None } else { self.pair(joins, prev) };
+            self.heap.extend(before.into_iter().chain(self.pair(joins, pair.left)).map(Reverse));
         }
         let mut at = if self.symbols.is_empty() { NONE } else { 0 };
         while at != NONE {
@@ -110,16 +117,26 @@ impl Merger {
         }
     }
 
-    /// Puts a symbol and its right neighbour into the heap, if they join.
-    fn consider(&mut self, joins: &impl Joins, left: u32) {
+    /// A symbol and its right neighbour, if they join.
+    fn pair(&self, joins: &impl Joins, left: u32) -> Option<Pair> {
         let right = self.symbols[left as usize].next;
         if right == NONE {
-            return;
+            return None;
         }
         let (a, b) = (self.part(left), self.part(right));
-        if let Some(Join { priority, token }) = joins.join(a, b) {
-            self.heap.push(Reverse(Pair { priority, left, len: b.end - a.start, token }));
+        let Join { priority, token } = joins.join(a, b)?;
+        Some(Pair { priority, left, len: b.end - a.start, token })
+    }
+
+    /// Drops outdated pairs when the heap is full, rather than letting it grow. A heap that was full holds at most as
+    /// many pairs as there are symbols afterwards, so this pays for itself.
+    fn make_room(&mut self) {
+        if self.heap.len() + 2 <= self.heap.capacity() {
+            return;
         }
+        let mut heap = core::mem::take(&mut self.heap);
+        heap.retain(|&Reverse(pair)| self.still_there(pair).is_some());
+        self.heap = heap;
     }
 
     /// The right symbol of a pair that has not changed.
@@ -156,6 +173,7 @@ mod tests {
 
     fn merged(n: usize) -> (Vec<u32>, usize) {
         let mut merger = Merger::default();
+        merger.begin(n);
         (0..n).for_each(|_| merger.push(1, 0));
         let doubling = Doubling { asked: Cell::new(0) };
         let mut tokens = Vec::new();
@@ -182,6 +200,7 @@ mod tests {
     #[test]
     fn parts_keep_their_bytes() {
         let mut merger = Merger::default();
+        merger.begin(3);
         for (len, token) in [(1, 5), (2, 5), (3, 9)] {
             merger.push(len, token);
         }

@@ -9,11 +9,13 @@ use alloc::vec::Vec;
 
 use super::merge::{Join, Joins, Merger, NO_TOKEN, Part};
 use super::vocab::Vocab;
+use super::words::Words;
 use super::{escape_spaces, pieces};
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
 pub(super) struct Spm {
+    words: Words,
     byte_tokens: [Option<u32>; 256],
     unknown: Option<u32>,
 }
@@ -49,7 +51,7 @@ impl Spm {
             let what = "the file has no scores, which this kind of tokenizer merges by";
             return Err(Error::new(ErrorKind::Missing, what).at_key("tokenizer.ggml.scores"));
         }
-        Ok(Self { byte_tokens: vocab.byte_tokens(), unknown })
+        Ok(Self { words: Words::new(vocab), byte_tokens: vocab.byte_tokens(), unknown })
     }
 
     pub(super) fn encode(
@@ -61,13 +63,13 @@ impl Spm {
         out: &mut Vec<u32>,
     ) {
         let text = escape_spaces(if prefix == SpacePrefix::Put { "▁" } else { "" }, text);
-        for piece in pieces(&text) {
-            merger.clear();
-            for (at, c) in piece.char_indices() {
-                let character = &piece[at..at + c.len_utf8()];
+        for word in pieces(&text).flat_map(|piece| self.words.split(piece)) {
+            merger.begin(word.chars().count());
+            for (at, c) in word.char_indices() {
+                let character = &word[at..at + c.len_utf8()];
                 merger.push(character.len(), vocab.find(character.as_bytes()).unwrap_or(NO_TOKEN));
             }
-            let bytes = piece.as_bytes();
+            let bytes = word.as_bytes();
             merger.run(&ByScore { vocab, text: bytes }, |part| match part.token {
                 NO_TOKEN => {
                     let lost = &bytes[part.start as usize..part.end as usize];

@@ -190,15 +190,21 @@ impl Vocab {
 
     /// The token called `left` and `right` together, whose hash the caller has.
     pub(super) fn find_joined(&self, hash: u64, left: &[u8], right: &[u8]) -> Option<u32> {
-        self.by_name.find(hash, |id| {
-            let name = self.name(id);
-            name.len() == left.len() + right.len() && name.starts_with(left) && name.ends_with(right)
-        })
+        self.by_name.find(hash, |id| self.is_joined(id, left, right))
+    }
+
+    /// Whether `id` is a token called `left` and `right` together.
+    pub(super) fn is_joined(&self, id: u32, left: &[u8], right: &[u8]) -> bool {
+        let len = left.len() + right.len();
+        self.tokens.get(id as usize).is_some_and(|token| usize::from(token.len) == len)
+            && self.name(id).starts_with(left)
+            && self.name(id).ends_with(right)
     }
 
     /// The tokens for single bytes, found by their names `<0x00>` to `<0xFF>`.
     pub(super) fn byte_tokens(&self) -> [Option<u32>; 256] {
-        core::array::from_fn(|byte| self.find(format!("<0x{byte:02X}>").as_bytes()))
+        let digit = |value: usize| b"0123456789ABCDEF"[value];
+        core::array::from_fn(|byte| self.find(&[b'<', b'0', b'x', digit(byte >> 4), digit(byte & 15), b'>']))
     }
 
     /// The id stored under `key`.
