@@ -1,12 +1,13 @@
-//! Tokenizers against llama.cpp's and Hugging Face's answers.
+//! Tokenizers against llama.cpp's and Hugging Face's answers, and against arbitrary text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use motelm_core::gguf::File;
-use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial};
+use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, ShowControl, Stream};
 use motelm_core::{Bytes, Tokenizer};
 use motelm_tests::{full_golden, golden, json, list, read};
+use proptest::prelude::*;
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -121,4 +122,87 @@ fn model_file(files: &[PathBuf]) -> &Path {
         name.ends_with("f32.gguf") || name.ends_with("f16.gguf")
     };
     files.iter().find(is_plain).expect("a model in f32 or f16")
+}
+
+/// Tokenizers that keep every byte, each in its own way: byte-level, and bytes as a last resort.
+fn lossless() -> [Tokenizer; 2] {
+    ["qwen2-yarn", "llama-spm"].map(|name| load(model_file(&list(&golden("models").join(name)))))
+}
+
+/// What differs between a text that is whole and one that goes on: the space in front.
+fn without_first_space<'t>(tokenizer: &Tokenizer, text: &'t str) -> &'t str {
+    let put = tokenizer.model_name() == "llama";
+    text.strip_prefix(' ').filter(|_| put).unwrap_or(text)
+}
+
+/// Cases of one property.
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+#[test]
+fn encoded_text_decodes_to_itself() {
+    let tokenizers = lossless();
+    let text = r"(?s)(.|[ \n\ta-e'0-9]{0,6}|\PC|ab|<s>|<\|im_end\|>){0,24}";
+    proptest!(config(), |(text in text)| {
+        // The character that stands for spaces comes back as one.
+        let text = text.replace('▁', "_");
+        for tokenizer in &tokenizers {
+            let tokens = tokenizer.encode(&text, PLAIN);
+            prop_assert!(tokens.iter().all(|&id| id < tokenizer.len()));
+            prop_assert_eq!(&tokenizer.decode(&tokens), &text);
+            prop_assert_eq!(&tokenizer.decode(&tokenizer.encode(&text, Encode::default())), &text);
+        }
+    });
+}
+
+#[test]
+fn any_tokens_stream_as_they_decode() {
+    let tokenizers = lossless();
+    proptest!(config(), |(tokens in prop::collection::vec(0u32..520, 0..40))| {
+        for tokenizer in &tokenizers {
+            for show in [ShowControl::Hide, ShowControl::Show] {
+                let mut stream = Stream::new(show);
+                let mut text = String::new();
+                for &id in &tokens {
+                    text.push_str(stream.push(tokenizer, id));
+                }
+                text.push_str(stream.finish());
+                let whole = tokenizer.decode_with(&tokens, show);
+                prop_assert_eq!(without_first_space(tokenizer, &text), whole);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_start_of_a_text_streams_in_whole_characters() {
+    let tokenizers = lossless();
+    proptest!(config(), |(text in r"\PC{0,12}", cut in 0usize..60)| {
+        let text = text.replace('▁', "_");
+        for tokenizer in &tokenizers {
+            let tokens = tokenizer.encode(&text, PLAIN);
+            let mut stream = tokenizer.stream();
+            let mut given = String::new();
+            for &id in tokens.iter().take(cut) {
+                given.push_str(stream.push(tokenizer, id));
+            }
+            prop_assert!(text.starts_with(without_first_space(tokenizer, &given)), "{given:?} of {text:?}");
+        }
+    });
+}
+
+/// Texts that would keep a quadratic tokenizer busy for hours.
+#[test]
+fn monotonous_text_is_no_trap() {
+    const LEN: usize = 1 << 17;
+    let units =
+        ["a", " ", "\n", "🦙", "<|im_end|><|im_en", "<", "中A", "abcabd", " \t", "\u{301}A", "1", "'", "\0"];
+    for tokenizer in lossless() {
+        for unit in units {
+            let text = unit.repeat(LEN / unit.len());
+            let tokens = tokenizer.encode(&text, Encode { parse_special: ParseSpecial::Yes, ..PLAIN });
+            assert_eq!(tokenizer.decode_with(&tokens, ShowControl::Show), text, "{unit:?}");
+        }
+    }
 }
