@@ -34,6 +34,24 @@ pub(super) const fn round(x: f32) -> i32 {
     }
 }
 
+/// Adds up `terms` of every value and its weight.
+///
+/// In lanes, as one sum after the other would leave the processor waiting; groups are whole lanes.
+#[inline(always)]
+fn sums<const N: usize>(x: &[f32], weights: &[f32], terms: impl Fn(f32, f32) -> [f32; N]) -> [f32; N] {
+    const LANES: usize = 8;
+    let mut sums = [[0.0; LANES]; N];
+    for (x, weights) in x.chunks_exact(LANES).zip(weights.chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            let terms = terms(x[lane], weights[lane]);
+            for (sums, term) in sums.iter_mut().zip(terms) {
+                sums[lane] += term;
+            }
+        }
+    }
+    sums.map(|lanes| lanes.iter().sum())
+}
+
 /// The value farthest from zero, with its sign; the first of them.
 pub(super) fn farthest(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |far: f32, &x| if x.abs() > far.abs() { x } else { far })
@@ -63,7 +81,7 @@ pub(super) trait Levels: Copy {
     fn nearest(self, x: f32) -> f32;
 }
 
-/// All integers from one to another, both included.
+/// All integers from one to another, both included, and both small.
 #[derive(Clone, Copy)]
 pub(super) struct Range {
     pub low: i32,
@@ -72,7 +90,7 @@ pub(super) struct Range {
 
 impl Range {
     fn integer(self, x: f32) -> i32 {
-        round(x).clamp(self.low, self.high)
+        self.nearest(x) as i32
     }
 }
 
@@ -81,8 +99,13 @@ impl Levels for Range {
         [self.low as f32, self.high as f32]
     }
 
+    /// Halves go to the even neighbour; NaN to the low end.
+    #[inline(always)]
     fn nearest(self, x: f32) -> f32 {
-        self.integer(x) as f32
+        // Numbers of this size have no room for a fraction: the addition rounds it away.
+        const NO_FRACTION: f32 = 12_582_912.0;
+        let [low, high] = self.ends();
+        (x.max(low).min(high) + NO_FRACTION) - NO_FRACTION
     }
 }
 
@@ -110,8 +133,16 @@ impl Levels for Table {
         [lowest, highest].map(|end| f32::from(*end.expect("16 levels")))
     }
 
+    /// As [`Table::code`], without the code: a loop of choices that vectorises.
+    #[inline(always)]
     fn nearest(self, x: f32) -> f32 {
-        f32::from(self.0[usize::from(self.code(x))])
+        let mut best = (f32::INFINITY, f32::from(self.0[0]));
+        for &level in self.0 {
+            let level = f32::from(level);
+            let distance = (level - x).abs();
+            best = if distance < best.0 { (distance, level) } else { best };
+        }
+        best.1
     }
 }
 
@@ -125,12 +156,10 @@ pub(super) fn symmetric(x: &[f32], weights: &[f32], levels: impl Levels) -> f32 
     for end in [low, high] {
         for i in -STEPS..=STEPS {
             let inverse = (end + step * i as f32) / far;
-            let (mut xq, mut qq) = (0.0, 0.0);
-            for (&x, &weight) in x.iter().zip(weights) {
+            let [xq, qq] = sums(x, weights, |x, weight| {
                 let q = levels.nearest(x * inverse);
-                xq += weight * x * q;
-                qq += weight * q * q;
-            }
+                [weight * x * q, weight * q * q]
+            });
             // With the best scale, xq / qq, the squared error is the sum of squares less this.
             let explained = xq * xq / qq;
             if explained > most {
@@ -151,6 +180,7 @@ enum Lowest {
 
 /// The scale and the minimum with which `scale * q - min` comes closest to `x`, for `q` from 0 to `high`.
 fn affine(x: &[f32], weights: &[f32], high: i32, lowest: Lowest) -> (f32, f32) {
+    let integers = Range { low: 0, high };
     let (mut low, top) = extremes(x);
     if lowest == Lowest::AtMostZero {
         low = low.min(0.0);
@@ -159,15 +189,10 @@ fn affine(x: &[f32], weights: &[f32], high: i32, lowest: Lowest) -> (f32, f32) {
     let mut least = error(x, weights, best, high);
     for i in -STEPS..=STEPS {
         let inverse = (high as f32 + 0.1 * i as f32) / (top - low);
-        let [mut w, mut wx, mut wq, mut wxq, mut wqq] = [0.0; 5];
-        for (&x, &weight) in x.iter().zip(weights) {
-            let q = round((x - low) * inverse).clamp(0, high) as f32;
-            w += weight;
-            wx += weight * x;
-            wq += weight * q;
-            wxq += weight * x * q;
-            wqq += weight * q * q;
-        }
+        let [w, wx, wq, wxq, wqq] = sums(x, weights, |x, weight| {
+            let q = integers.nearest((x - low) * inverse);
+            [weight, weight * x, weight * q, weight * x * q, weight * q * q]
+        });
         let scale = (w * wxq - wx * wq) / (w * wqq - wq * wq);
         let mut fit = (scale, (scale * wq - wx) / w);
         // Values that all round to the same integer leave the fit undefined.
@@ -194,11 +219,12 @@ pub(super) fn range_or_search(x: &[f32], importance: Option<&[f32]>, high: i32) 
 /// The weighted squared error of rounding with this scale and minimum.
 fn error(x: &[f32], weights: &[f32], (scale, min): (f32, f32), high: i32) -> f32 {
     let inverse = inverse(scale);
-    x.iter().zip(weights).fold(0.0, |sum, (&x, &weight)| {
-        let q = round((x + min) * inverse).clamp(0, high) as f32;
-        let off = x - (scale * q - min);
-        sum + weight * off * off
-    })
+    let integers = Range { low: 0, high };
+    let [error] = sums(x, weights, |x, weight| {
+        let off = x - (scale * integers.nearest((x + min) * inverse) - min);
+        [weight * off * off]
+    });
+    error
 }
 
 /// A block of `scale * scales[group] * q`.
@@ -237,9 +263,9 @@ pub(super) fn symmetric_groups(
             for outer in (near - 1).max(scale_range.low)..=(near + 1).min(scale_range.high) {
                 let scale = block.scale * outer as f32;
                 let inverse = inverse(scale);
-                let error = x.iter().zip(weights).fold(0.0, |sum, (&x, &weight)| {
+                let [error] = sums(x, weights, |x, weight| {
                     let off = x - scale * levels.nearest(x * inverse);
-                    sum + weight * off * off
+                    [weight * off * off]
                 });
                 if error < group_least {
                     group_least = error;
@@ -296,6 +322,7 @@ pub(super) fn affine_groups(x: &[f32], weights: &[f32], group: usize, high: i32,
         mins: [0; MAX_GROUPS],
         q: [0; MAX_BLOCK],
     };
+    let integers = Range { low: 0, high };
     let near = |x: f32| {
         let near = round(x).clamp(0, outer_high);
         (near - 1).max(0)..=(near + 1).min(outer_high)
@@ -321,9 +348,9 @@ pub(super) fn affine_groups(x: &[f32], weights: &[f32], group: usize, high: i32,
             let (scale, b) = (f32::from(block.scales[i]), f32::from(block.mins[i]));
             let inverse = inverse(block.scale * scale);
             for (j, (&x, &weight)) in x.iter().zip(weights).enumerate() {
-                let q = round((x + block.min * b) * inverse).clamp(0, high);
+                let q = integers.nearest((x + block.min * b) * inverse);
                 block.q[i * group + j] = q as u8;
-                let a = scale * q as f32;
+                let a = scale * q;
                 aa += weight * a * a;
                 ab += weight * a * b;
                 bb += weight * b * b;
