@@ -3,15 +3,18 @@
 //! A row of weights is cut into blocks of [`Format::BLOCK`] elements, each of which takes [`Format::BYTES`] bytes.
 //! Plain types (`F32`, `F16`, ...) are blocks of one element. In the others a block holds small integers `q` and, for
 //! every group of them, a scale and a minimum: a weight is `scale * q - min` ([`Quantized`]). How the integers are
-//! packed and how the scales are squeezed is all that differs, and each format's file tells just that.
+//! packed and how the scales are squeezed is all that differs, and each format's file tells just that. What several of
+//! them do alike lies beside them: bits in [`planes`], vectors of weights in [`grid`], and the search for scales.
 //!
 //! # Adding a format
 //! 1. Write `quant/NAME.rs`: a unit struct named like the GGML type, `impl Format` for it, and `impl Quantized` when
 //!    its weights are integers in groups (then `decode` is one line).
 //! 2. Add its `mod` line and its word in `formats!` below.
+//! 3. Where the reference set has cases of it, copy a few blocks of each into `tests/golden/quants`.
 //!
 //! That is all: [`Dtype`], sizes, names, [`dequantize`], [`quantize`] and the tests iterate the registry. The tests
-//! compare with every case of that name in the reference set, and name the types of the set that have no format here.
+//! decode every case of that name to the bit and hold the encoder's error against the reference encoder's; a type of
+//! the set that has no format here fails them. A scale that a whole tensor shares goes into [`Format::TAIL`].
 
 #![allow(non_camel_case_types, reason = "formats bear the field's own names")]
 
