@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 
 use motelm_chat::{Conversation, Message, Request, Template};
 use motelm_core::gguf::{File, Value};
+use motelm_core::model::Model;
 use motelm_core::quant::{Dtype, dequantize};
 use motelm_core::sample::random::Random;
 use motelm_core::sample::{Mirostat, Options, Sampler};
+use motelm_core::session::{self, Session};
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, Tokenizer};
 use motelm_core::{Bytes, Error};
 
@@ -28,6 +30,8 @@ pub struct Target {
 /// All doors.
 pub const TARGETS: &[Target] = &[
     Target { name: "gguf", run: gguf, seeds: honest::files },
+    Target { name: "model", run: model, seeds: || vec![honest::llama()] },
+    Target { name: "state", run: state, seeds: states },
     Target { name: "tokenizer", run: tokenizer, seeds: honest::files },
     Target { name: "encode", run: encode, seeds: texts },
     Target { name: "quant", run: quant, seeds: || noise(8, 600) },
@@ -66,6 +70,96 @@ fn read_all(file: &File) {
 fn read_error(error: &Error) {
     let shown = error.to_string();
     assert!((10..100_000).contains(&shown.len()), "{shown}");
+}
+
+/// A model file: planned, then run for a few tokens if that takes little memory.
+pub fn model(data: &[u8]) {
+    let Ok(file) = File::parse(Bytes::new(data.to_vec())) else { return };
+    if let Err(error) = run(&file) {
+        read_error(&error);
+    }
+}
+
+/// Bytes that a session made of a hostile file may take. More is not wrong, only slow to try.
+const SESSION: u64 = 16 << 20;
+
+/// Loads the model of a file and runs a few tokens through it, unless that takes more than a few megabytes.
+///
+/// # Errors
+/// As [`Model::new`] and [`Session::new`].
+///
+/// # Panics
+/// When what was loaded does not work.
+pub fn run(file: &File) -> Result<(), Error> {
+    let model = Model::new(file)?;
+    let options = session::Options { context: 6, batch: 4, ..Default::default() };
+    assert!(model.plan().to_string().len() < 1 << 20);
+    if model.memory(&options)?.total() > SESSION {
+        return Ok(());
+    }
+    let mut session = Session::new(&model, options)?;
+    let n_vocab = model.plan().n_vocab;
+    let last = n_vocab as u32 - 1;
+    assert!(session.push(&[last + 1]).is_err());
+    if model.plan().is_encoder() {
+        session.embed(&[0, last, last / 2])?;
+        return Ok(());
+    }
+    assert_eq!(session.forward(&[0, last, last / 2, 0, last])?.len(), n_vocab);
+    assert_eq!(session.forward(&[0])?.len(), n_vocab);
+    assert!(session.forward(&[0]).is_err(), "the context is full");
+    Ok(())
+}
+
+/// A saved state, restored into a session as it is, and with its checksum made right; then the session goes on.
+pub fn state(data: &[u8]) {
+    let mut session = honest_session();
+    let mut sealed = data.to_vec();
+    if let Some((content, checksum)) = sealed.split_last_chunk_mut::<8>() {
+        *checksum = checksum_of(content).to_le_bytes();
+    }
+    for bytes in [data, &sealed] {
+        let before = session.tokens().to_vec();
+        match session.restore(bytes) {
+            Ok(()) => assert!(session.tokens().len() <= session.context()),
+            Err(error) => {
+                read_error(&error);
+                assert_eq!(session.tokens(), before, "a state that is refused changes nothing");
+            }
+        }
+        if session.tokens().len() < session.context() {
+            session.forward(&[7]).expect("room for a token");
+        }
+    }
+}
+
+fn honest_session() -> Session {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    let model = MODEL.get_or_init(|| {
+        let file = File::parse(Bytes::new(honest::llama())).expect("an honest file");
+        Model::new(&file).expect("an honest model")
+    });
+    Session::new(model, session::Options { context: 16, batch: 4, ..Default::default() }).expect("room")
+}
+
+fn states() -> Vec<Vec<u8>> {
+    let mut session = honest_session();
+    let empty = session.save();
+    session.forward(&[1, 2, 3, 4, 5]).expect("room for five tokens");
+    let five = session.save();
+    let (content, checksum) = five.split_last_chunk::<8>().expect("at least a checksum");
+    assert_eq!(checksum_of(content).to_le_bytes(), *checksum, "states are sealed as they are here");
+    vec![empty, five]
+}
+
+/// The checksum of a saved state, so that lies get past it: FNV-1a over words, rotated.
+fn checksum_of(content: &[u8]) -> u64 {
+    const PRIME: u64 = 0x100_0000_01b3;
+    let (words, rest) = content.as_chunks::<8>();
+    let state = words.iter().fold(0xcbf2_9ce4_8422_2325, |state: u64, word| {
+        (state ^ u64::from_le_bytes(*word)).wrapping_mul(PRIME).rotate_left(23)
+    });
+    rest.iter().fold(state, |state, byte| (state ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
 /// A file's tokenizer: loaded, then used in every way.

@@ -10,6 +10,9 @@ pub fn files() -> Vec<Vec<u8>> {
     vec![llama(), spm(), unigram(), wordpiece()]
 }
 
+/// The tensor of files that are only a vocabulary.
+pub const UNUSED: &str = "unused.weight";
+
 /// Tokens of the byte-level vocabulary: the end of text, 256 bytes, and a few merges.
 const MERGES: [&str; 6] = ["h e", "l l", "he ll", "hell o", "Ġ w", "o r"];
 const DIM: usize = 32;
@@ -107,7 +110,7 @@ fn vocabulary(model: &str, pre: &str, tokens: Vec<(String, f32, i32)>) -> Vec<u8
     }
     file.set("tokenizer.ggml.add_bos_token", Value::Bool(true));
     // Without a tensor, the padding after the last entry could pass for more of it.
-    with_tensors(file, &[("unused.weight".to_string(), Dtype::F32, vec![8])])
+    with_tensors(file, &[(UNUSED.to_string(), Dtype::F32, vec![8])])
 }
 
 fn set_tokens(file: &mut Writer, tokens: &[(String, f32, i32)]) {

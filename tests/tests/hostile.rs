@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use motelm_core::gguf::{File, Value, Writer};
 use motelm_core::quant::Dtype;
@@ -11,7 +12,7 @@ use motelm_core::tokenizer::Tokenizer;
 use motelm_core::{At, Bytes, Error, ErrorKind};
 use motelm_tests::anatomy::{self, Field, Kind};
 use motelm_tests::counting::{Counting, measure};
-use motelm_tests::honest;
+use motelm_tests::{fuzz, golden, honest, read};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -34,14 +35,30 @@ fn parse(bytes: Vec<u8>) -> Result<File, Error> {
     File::parse(Bytes::new(bytes))
 }
 
-/// Everything that loading a file means: what the file is for must work, or say why it cannot.
-fn load(bytes: Vec<u8>) -> Result<Tokenizer, Error> {
+/// Loads all of a file that is only a vocabulary.
+fn load_vocabulary(bytes: Vec<u8>) -> Result<Tokenizer, Error> {
     Tokenizer::new(&parse(bytes)?)
+}
+
+/// Loads all of a model file, and runs it.
+fn load_model(bytes: Vec<u8>) -> Result<Tokenizer, Error> {
+    let file = parse(bytes)?;
+    fuzz::run(&file)?;
+    Tokenizer::new(&file)
+}
+
+type Load = fn(Vec<u8>) -> Result<Tokenizer, Error>;
+
+/// Honest files, and what it means to load them.
+fn honest_files() -> [(Vec<u8>, Load); 4] {
+    let vocabularies = [honest::spm(), honest::unigram(), honest::wordpiece()];
+    let [spm, unigram, wordpiece] = vocabularies.map(|bytes| (bytes, load_vocabulary as Load));
+    [(honest::llama(), load_model), spm, unigram, wordpiece]
 }
 
 #[test]
 fn honest_files_are_loaded() {
-    for bytes in honest::files() {
+    for (bytes, load) in honest_files() {
         let tokenizer = attempt("honest", || load(bytes)).unwrap();
         assert!(!tokenizer.encode("hello", Default::default()).is_empty());
     }
@@ -49,7 +66,7 @@ fn honest_files_are_loaded() {
 
 #[test]
 fn every_number_is_lied_about() {
-    for bytes in honest::files() {
+    for (bytes, load) in honest_files() {
         let mut refused = BTreeMap::new();
         for field in anatomy::fields(&bytes) {
             for lie in field.lies(&bytes) {
@@ -66,10 +83,10 @@ fn every_number_is_lied_about() {
     }
 }
 
-/// Lies that only a model can refuse: a smaller tensor, or fewer of them. What is left out then lies between or behind
-/// the others, where nobody looks.
+/// Lies about a tensor that nobody needs, in a file that is only a vocabulary: it may be smaller, or not be there.
 fn leaves_a_file(field: &Field, bytes: &[u8], lie: u64) -> bool {
-    matches!(field.kind, Kind::Dim | Kind::TensorCount) && lie < field.read(bytes)
+    let smaller = matches!(field.kind, Kind::Dim | Kind::TensorCount) && lie < field.read(bytes);
+    smaller && anatomy::fields(bytes).iter().any(|field| field.owner == honest::UNUSED)
 }
 
 #[test]
@@ -242,9 +259,84 @@ fn vocabularies_are_consistent() {
     for (number, (bytes, key, edit, expected)) in cases.into_iter().enumerate() {
         let lying = honest::edited(bytes, key, |writer| edit(writer, key));
         let what = format!("case {number}, {key}");
-        let error = attempt(&what, || load(lying)).err().unwrap_or_else(|| panic!("{what} was believed"));
+        let error =
+            attempt(&what, || load_vocabulary(lying)).err().unwrap_or_else(|| panic!("{what} was believed"));
         assert_eq!((error.kind, &error.at), (expected, &At::Key(key.into())), "{what}: {error}");
     }
     let twice = honest::edited(&spm, TOKENS, |w| strings(w, TOKENS, &[b"same".as_slice(); 269]));
-    assert_eq!(attempt("twice", || load(twice)).err().unwrap().at, At::Key(TOKENS.into()));
+    assert_eq!(attempt("twice", || load_vocabulary(twice)).err().unwrap().at, At::Key(TOKENS.into()));
+}
+
+#[test]
+fn absurd_models_are_refused() {
+    let bytes = honest::llama();
+    let number = |n: u32| Value::U32(n);
+    let mut cases: Vec<(&str, Value<'_>)> = Vec::new();
+    for (key, wrong) in [
+        ("embedding_length", vec![0, 1, 31, 33, 64, 1 << 31, u32::MAX]),
+        ("block_count", vec![0, 1, 3, 1 << 31, u32::MAX]),
+        ("feed_forward_length", vec![0, 1, 63, 128, 1 << 31, u32::MAX]),
+        ("attention.head_count", vec![0, 3, 5, 64, 1 << 31, u32::MAX]),
+        ("attention.head_count_kv", vec![0, 1, 3, 4, 8, 1 << 31, u32::MAX]),
+        ("rope.dimension_count", vec![3, 10, 1 << 31, u32::MAX]),
+        ("context_length", vec![0, u32::MAX]),
+        ("attention.key_length", vec![0, 1, 16, 1 << 31, u32::MAX]),
+        ("attention.value_length", vec![0, 4, u32::MAX]),
+        ("expert_count", vec![1, 8, u32::MAX]),
+    ] {
+        cases.extend(wrong.into_iter().map(|n| (key, number(n))));
+    }
+    for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0] {
+        cases.push(("attention.layer_norm_rms_epsilon", Value::F32(x)));
+        cases.push(("rope.freq_base", Value::F32(x)));
+        cases.push(("rope.scaling.factor", Value::F32(x)));
+    }
+    cases.push(("attention.layer_norm_rms_epsilon", Value::F32(2.0)));
+    cases.push(("rope.scaling.type", Value::Str(b"sideways")));
+    cases.push(("embedding_length", Value::Str(b"32")));
+    cases.push(("embedding_length", Value::I32(-32)));
+    for (key, value) in cases {
+        let key = format!("llama.{key}");
+        let lying = honest::edited(&bytes, &key, |writer| writer.set(&key, value));
+        let what = format!("{key} = {value}");
+        let error =
+            attempt(&what, || load_model(lying)).err().unwrap_or_else(|| panic!("{what} was believed"));
+        assert_ne!(error.at, At::Nowhere, "{what}: {error}");
+    }
+    for key in ["embedding_length", "block_count", "attention.head_count", "context_length"] {
+        let key = format!("llama.{key}");
+        let error =
+            attempt(&key, || load_model(honest::edited(&bytes, &key, |_| ()))).err().expect("a needed key");
+        assert_eq!((error.kind, error.at), (ErrorKind::Missing, At::Key(key)));
+    }
+}
+
+/// No hyper-parameter of any architecture, whatever its value, makes a model that breaks.
+#[test]
+fn every_hyper_parameter_is_lied_about() {
+    let folders = std::fs::read_dir(golden("models")).expect("reference models");
+    let mut models = 0;
+    for folder in folders {
+        let files = std::fs::read_dir(folder.expect("a folder").path()).expect("a reference model");
+        let mut files: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "gguf"));
+        let size = |path: &PathBuf| path.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        let Some(path) = files.into_iter().min_by_key(size) else { continue };
+        let bytes = read(&path);
+        match attempt("honest", || fuzz::run(&parse(bytes.clone())?)) {
+            Ok(()) => models += 1,
+            Err(error) if error.kind == ErrorKind::Unsupported => continue,
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+        for field in anatomy::fields(&bytes) {
+            if !matches!(field.kind, Kind::Value(_)) || field.owner.starts_with("tokenizer.") {
+                continue;
+            }
+            for lie in field.lies(&bytes) {
+                let what = format!("{}: `{}` = {lie:#x}", path.display(), field.owner);
+                let _ = attempt(&what, || fuzz::run(&parse(field.lie(&bytes, lie))?));
+            }
+        }
+    }
+    assert!(models > 0, "no reference models");
 }

@@ -257,10 +257,12 @@ impl<'a> Builder<'a> {
 
     // --- parts ---
 
-    /// The token embedding, unscaled; also says how many tokens there are.
+    /// The token embedding, unscaled; also says how many tokens there are: as many as the file's tokenizer has.
     pub(super) fn embed(&mut self) -> Result<(Embed, usize)> {
         let name = "token_embd.weight";
-        let n_vocab = self.file.tensor(name).map_or(1, |tensor| tensor.shape[1]);
+        let tokens = self.file.array("tokenizer.ggml.tokens")?.map(|tokens| tokens.len());
+        let rows = self.file.tensor(name).map_or(1, |tensor| tensor.shape[1]);
+        let n_vocab = tokens.filter(|&tokens| tokens > 0).unwrap_or(rows);
         let tokens = self.tensor(name, &[self.dim, n_vocab])?;
         Ok((Embed { tokens, scale: 1.0, positions: None, types: None, norm: None }, n_vocab))
     }
