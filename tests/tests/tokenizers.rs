@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use motelm_core::gguf::File;
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, ShowControl, Stream};
 use motelm_core::{Bytes, Tokenizer};
+use motelm_tests::counting::{Counting, measure};
 use motelm_tests::{full_golden, golden, json, list, read};
 use proptest::prelude::*;
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
 const PLAIN: Encode = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::No };
@@ -192,17 +196,35 @@ fn the_start_of_a_text_streams_in_whole_characters() {
     });
 }
 
-/// Texts that would keep a quadratic tokenizer busy for hours.
+/// Texts that would keep a quadratic tokenizer busy for hours, or a careless one full of memory.
 #[test]
 fn monotonous_text_is_no_trap() {
     const LEN: usize = 1 << 17;
+    /// Bytes taken for each byte of text: symbols, pairs that may join, tokens.
+    const FACTOR: i64 = 64;
     let units =
         ["a", " ", "\n", "🦙", "<|im_end|><|im_en", "<", "中A", "abcabd", " \t", "\u{301}A", "1", "'", "\0"];
+    let options = Encode { parse_special: ParseSpecial::Yes, ..PLAIN };
     for tokenizer in lossless() {
         for unit in units {
             let text = unit.repeat(LEN / unit.len());
-            let tokens = tokenizer.encode(&text, Encode { parse_special: ParseSpecial::Yes, ..PLAIN });
+            let (tokens, usage) = measure(|| tokenizer.encode(&text, options));
+            assert!(usage.peak < FACTOR * LEN as i64, "{unit:?}: {} bytes", usage.peak);
             assert_eq!(tokenizer.decode_with(&tokens, ShowControl::Show), text, "{unit:?}");
         }
+    }
+}
+
+#[test]
+fn tokens_cost_no_allocation_each() {
+    for folder in list(&golden("models")) {
+        let files = list(&folder);
+        let file = File::parse(Bytes::new(read(model_file(&files)))).expect("a model");
+        let (tokenizer, usage) = measure(|| Tokenizer::new(&file).expect("a tokenizer"));
+        assert!(usage.allocations < 50, "{}: {} allocations", folder.display(), usage.allocations);
+        let mut stream = tokenizer.stream();
+        let mut all = || (0..tokenizer.len()).map(|id| stream.push(&tokenizer, id).len()).sum::<usize>();
+        let (first, (second, usage)) = (all(), measure(&mut all));
+        assert_eq!((first > 0, second, usage.allocations), (true, first, 0), "{}", folder.display());
     }
 }

@@ -190,6 +190,7 @@ fn words_are_cut_into_the_longest_pieces() {
     let expected = ["▁ab", "c", "▁.", "▁e", "[UNK]", "▁中", "▁a"];
     assert_eq!(names(&tokenizer, "ABC.\u{200d}É abx中a", PLAIN), expected);
     assert_eq!(tokenizer.decode(&tokenizer.encode("abc a", PLAIN)), "abc a");
+    assert_eq!(tokenizer.encode(&"a".repeat(101), PLAIN), [0]);
 }
 
 #[test]
@@ -238,7 +239,7 @@ fn broken_files_are_refused_with_a_reason() {
             d.scores = vec![0.0, f32::NAN, 0., 0., 0., 0., 0., 0., 0., 0.]
         }),
         ("as token 0 is", ErrorKind::Malformed, |d| d.tokens[1] = b"a".to_vec()),
-        ("expected at most 65535", ErrorKind::Malformed, |d| d.tokens[1] = vec![b'z'; 65536]),
+        ("expected at most 4096", ErrorKind::Malformed, |d| d.tokens[1] = vec![b'z'; 4097]),
         ("a part of it is no token", ErrorKind::Malformed, |d| d.merges = vec!["a bc"]),
         ("no token", ErrorKind::Malformed, |d| d.merges = vec!["a x"]),
         ("the two together", ErrorKind::Malformed, |d| d.merges = vec!["a c"]),
@@ -280,4 +281,10 @@ fn names_may_be_empty_or_no_text() {
     assert_eq!(tokenizer.piece(12, ShowControl::Hide), &[0xff, b'a'][..]);
     assert_eq!(tokenizer.decode(&[12, 10, 4, u32::MAX]), "\u{fffd}aab");
     assert_eq!((tokenizer.token(13), tokenizer.kind(u32::MAX), tokenizer.id_of("")), (None, None, None));
+}
+
+#[test]
+fn threads_may_share_a_tokenizer() {
+    fn shared(_: &(impl Send + Sync + Clone)) {}
+    shared(&byte_level().open().unwrap());
 }

@@ -13,8 +13,9 @@ use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::{Array, File, ValueType};
 
-/// The longest name, in bytes; the longest that real vocabularies have are runs of a few hundred spaces.
-const MAX_NAME: usize = u16::MAX as usize;
+/// The longest name, in bytes. Real vocabularies have runs of a few hundred spaces; a bound on what a hostile one can
+/// make every character of a text cost.
+const MAX_NAME: usize = 4096;
 
 /// What a token is for. Numbers as in `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl Vocab {
         for (id, span) in names.spans().enumerate() {
             let kind = kinds.next().unwrap_or(Ok(Kind::Normal))?;
             let token = match (u32::try_from(span.start - base), u16::try_from(span.len())) {
-                (Ok(start), Ok(len)) => Token { start, len, kind },
+                (Ok(start), Ok(len)) if usize::from(len) <= MAX_NAME => Token { start, len, kind },
                 _ => {
                     let what = format!("token {id} has {} bytes, expected at most {MAX_NAME}", span.len());
                     return Err(malformed(TOKENS, what));

@@ -2,7 +2,7 @@
 //!
 //! Text is cleaned, lower-cased and stripped of accents, then cut at white space, around punctuation and around
 //! Chinese characters. Inside a word the longest token that fits is taken, from left to right; a word that cannot be
-//! cut is unknown as a whole. GGUF writes a token that starts a word as `▁x`, and `##x` as plain `x`.
+//! cut, or is longer than any, is unknown as a whole. GGUF writes a token that starts a word as `▁x`, and `##x` as plain `x`.
 //!
 //! Source: Devlin et al. 2018. Accents go as in llama.cpp: of a character's decomposition the first character stays,
 //! and marks of any kind are dropped. The published `BertNormalizer` keeps the rest of a decomposition and the marks
@@ -17,6 +17,9 @@ use super::table::Hasher;
 use super::vocab::Vocab;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::File;
+
+/// Longest word, in characters (`max_input_chars_per_word` of every published model).
+const MAX_WORD: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct WordPiece {
@@ -70,6 +73,9 @@ impl WordPiece {
 
     /// Takes the longest tokens of `word`, which starts with `▁`; all of it is unknown if some part is.
     fn cut(&self, vocab: &Vocab, word: &str, out: &mut Vec<u32>) {
+        if word.chars().nth(MAX_WORD + 1).is_some() {
+            return out.push(self.unknown);
+        }
         let first = out.len();
         let mut rest = word;
         while !rest.is_empty() {
