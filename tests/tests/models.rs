@@ -7,19 +7,20 @@ use motelm_core::gguf::File;
 use motelm_core::ops::matmul::Precision;
 use motelm_core::session::{Observer, Options};
 use motelm_core::{Bytes, KvType, Model, Session, arch};
-use motelm_tests::{f32s, golden, json};
+use motelm_tests::{f32s, golden, json, list, read};
 use serde_json::Value;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Folders of reference models whose architecture has a plan; the others are named loudly.
 fn cases(format: &str) -> Vec<(PathBuf, Value)> {
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(golden("models"))
-        .expect("models")
-        .map(|entry| entry.expect("entry").path())
-        .collect();
-    folders.sort();
     let mut cases = Vec::new();
-    for folder in folders.into_iter().filter(|folder| folder.join("expected.json").exists()) {
-        let expected = json(&folder.join("expected.json"));
+    for folder in list(&golden("models")) {
+        let expected = folder.join("expected.json");
+        if !list(&folder).contains(&expected) {
+            continue;
+        }
+        let expected = json(&expected);
         let name = expected["arch"].as_str().expect("arch");
         if expected["format"] != format {
         } else if arch::NAMES.contains(&name) {
@@ -33,8 +34,7 @@ fn cases(format: &str) -> Vec<(PathBuf, Value)> {
 }
 
 fn load(path: &Path) -> Model {
-    let bytes = std::fs::read(path).expect("a model file");
-    let file = File::parse(Bytes::new(bytes)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = File::parse(Bytes::new(read(path))).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Model::new(&file).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -150,7 +150,7 @@ fn quantised_files_are_as_close_as_their_rounding() {
         for case in expected["quantized"].as_array().into_iter().flatten() {
             let kind = case["type"].as_str().expect("type");
             let path = folder.join(case["gguf"].as_str().expect("gguf"));
-            if let Err(error) = File::parse(Bytes::new(std::fs::read(&path).expect("file"))) {
+            if let Err(error) = File::parse(Bytes::new(read(&path))) {
                 eprintln!("SKIPPED: {}: {error}", path.display());
                 continue;
             }
