@@ -16,6 +16,7 @@ const HELP: &str = "\
 cargo xtask test [PART...]    run all parts, or these
 cargo xtask setup [PART...]   only install what they need
 cargo xtask list              name the parts
+cargo xtask web               build the npm package in web/
 
 Downloads and toolchains are kept in ~/.cache/motelm (MOTE_CACHE). docs/testing.md says more.";
 
@@ -28,6 +29,15 @@ fn main() -> ExitCode {
         ["list"] => {
             PARTS.iter().for_each(|part| println!("{:10} {}", part.name, part.about));
             return ExitCode::SUCCESS;
+        }
+        ["web"] => {
+            return match parts::web(&Setup::new()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(Stop::Skipped(why) | Stop::Failed(why)) => {
+                    eprintln!("{why}");
+                    ExitCode::FAILURE
+                }
+            };
         }
         _ => {
             eprintln!("{HELP}");

@@ -29,6 +29,12 @@ pub const PARTS: &[Part] = &[
     Part { name: "i686", about: "a 32-bit process", needs: i686_needs, run: i686 },
     Part { name: "wasm", about: "the engine in headless Chromium", needs: wasm_needs, run: wasm },
     Part {
+        name: "page",
+        about: "the npm package on a page in Chromium and Firefox",
+        needs: page_needs,
+        run: page,
+    },
+    Part {
         name: "arm",
         about: "64-bit Arm under emulation, with and without dot products",
         needs: arm_needs,
@@ -114,9 +120,49 @@ fn wasm(setup: &Setup) -> Result<(), Stop> {
 }
 
 /// The bindings, and the tests against reference data, which bring the cases of `tests/golden` along.
-const BROWSER_TESTS: [&str; 4] = ["bindings", "quants", "kernels", "tokenizers"];
+const BROWSER_TESTS: [&str; 5] = ["bindings", "quants", "kernels", "tokenizers", "models"];
 
 const WASM_FLAGS: &str = "-Ctarget-feature=+simd128";
+
+fn page_needs(setup: &Setup) -> Result<(), Stop> {
+    setup.program("chromium", &["chromium"])?;
+    setup.program("firefox-esr", &["firefox-esr"])?;
+    web_needs(setup)
+}
+
+fn page(setup: &Setup) -> Result<(), Stop> {
+    build_web(setup)?;
+    run(setup.command("node").arg("web/test/page.mjs"))
+}
+
+/// Builds the npm package in `web/`.
+pub fn web(setup: &Setup) -> Result<(), Stop> {
+    web_needs(setup)?;
+    build_web(setup)
+}
+
+/// What building the npm package needs, and testing it.
+fn web_needs(setup: &Setup) -> Result<(), Stop> {
+    setup.program("npm", &["nodejs", "npm"])?;
+    setup.target(BROWSER)?;
+    setup.wasm_bindgen()?;
+    let installed = setup.root.join("web/node_modules/.package-lock.json");
+    if installed.exists() {
+        Ok(())
+    } else {
+        run(setup.command("npm").args(["ci", "--prefix", "web", "--no-audit"]))
+    }
+}
+
+/// The engine, the bindings around it, the TypeScript on top.
+fn build_web(setup: &Setup) -> Result<(), Stop> {
+    let mut cargo = setup.target(BROWSER)?.cargo(setup, "build", WASM_FLAGS);
+    run(cargo.args(["--release", "-p", "motelm-wasm"]))?;
+    let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
+    bindgen.args(["--target", "web", "--out-dir", "web/wasm"]);
+    run(bindgen.arg(setup.target_dir().join(BROWSER).join("release/motelm_wasm.wasm")))?;
+    run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
+}
 
 const ARM: &str = "aarch64-unknown-linux-gnu";
 
@@ -147,7 +193,7 @@ fn cortex_m_needs(setup: &Setup) -> Result<(), Stop> {
 /// The firmware prints a story; its exit code arrives through the emulator.
 fn cortex_m(setup: &Setup) -> Result<(), Stop> {
     let mut cargo = setup.target(MICROCONTROLLER)?.cargo(setup, "build", "-Dwarnings");
-    cargo.args(["--release", "--locked", "--manifest-path", "embedded/Cargo.toml", "--target-dir"]);
+    cargo.args(["--release", "--manifest-path", "embedded/Cargo.toml", "--target-dir"]);
     run(cargo.arg(setup.target_dir()))?;
     let mut qemu = setup.command("qemu-system-arm");
     qemu.args([
