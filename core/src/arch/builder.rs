@@ -24,6 +24,9 @@ pub(super) enum Bias {
     Optional,
 }
 
+/// The most elements that all heads have together: three times that is still a 32-bit number.
+const MAX_WIDTH: usize = 1 << 29;
+
 /// Reads one file's hyper-parameters and claims its tensors.
 pub(super) struct Builder<'a> {
     file: &'a File,
@@ -171,7 +174,7 @@ impl<'a> Builder<'a> {
             let what = format!("values of {value_length} beside keys of {head_dim} are not supported");
             return Err(self.wrong("attention.value_length", what));
         }
-        if n_heads.checked_mul(head_dim).is_none_or(|n| n > 1 << 31) {
+        if n_heads.checked_mul(head_dim).is_none_or(|n| n > MAX_WIDTH) {
             return Err(
                 self.wrong("attention.key_length", format!("{n_heads} heads of {head_dim} are too wide"))
             );
