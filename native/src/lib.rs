@@ -2,5 +2,6 @@
 
 pub mod cpu;
 mod pool;
+mod sync;
 
 pub use pool::Pool;

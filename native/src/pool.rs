@@ -13,13 +13,13 @@
 //! Steps from several threads, or from inside a task, find the pool busy and run on their own thread.
 #![allow(unsafe_code)]
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, UnsafeCell, spin_loop};
 use motelm_core::exec::{Executor, Inline};
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::PoisonError;
 
 /// Persistent worker threads; dropping it ends them.
 pub struct Pool {
@@ -28,7 +28,7 @@ pub struct Pool {
 }
 
 /// How often a thread looks before it sleeps; with the processor's pause in between about 10 to 50 microseconds.
-const LOOKS: usize = 1000;
+const LOOKS: usize = if cfg!(loom) { 1 } else { 1000 };
 
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
@@ -66,7 +66,7 @@ impl Pool {
     /// A pool of `threads` threads, of which the calling one is the first; at least one, and no more than there are
     /// cores for this process. Where the system refuses a thread there will be fewer.
     pub fn new(threads: usize) -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::with_workers(threads.clamp(1, cores) - 1)
     }
 
@@ -133,7 +133,7 @@ impl Shared {
         let task: *const Task<'static> =
             unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
         // SAFETY: `busy` is ours, the last step is closed and everybody has left it, so nobody reads this.
-        unsafe { *self.job.get() = (task, n) };
+        unsafe { self.job.with_mut(|job| *job = (task, n)) };
         self.next.store(0, Ordering::Relaxed);
         let step = (self.state.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
         self.state.store(step | OPEN, Ordering::SeqCst);
@@ -156,7 +156,7 @@ impl Shared {
     fn take_tasks(&self) {
         // SAFETY: whoever is inside reads what the caller wrote before it opened the step, and what stays until all
         // have left; the caller's `run`, and with it the borrow of the task, lasts until then too.
-        let (task, n) = unsafe { *self.job.get() };
+        let (task, n) = unsafe { self.job.with(|job| *job) };
         // SAFETY: as above.
         let task = unsafe { &*task };
         loop {
@@ -235,12 +235,12 @@ fn is_new(state: u64, last: u64) -> bool {
 /// Looks for something for a short while.
 fn look(found: impl Fn() -> bool) -> bool {
     (0..LOOKS).any(|_| {
-        std::hint::spin_loop();
+        spin_loop();
         found()
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::time::Duration;
@@ -340,5 +340,44 @@ mod tests {
         assert_eq!(Pool::default().width(), cores);
         assert_eq!(Pool::new(0).width(), 1);
         assert_eq!(Pool::new(1).width(), 1);
+    }
+}
+
+/// Every order in which the threads can interleave, and every value that their memory model lets them see.
+#[cfg(all(test, loom))]
+mod interleavings {
+    use super::*;
+
+    /// With so many forced switches of threads at most: bugs need few, and each costs a factor of time.
+    fn explore(workers: usize, switches: usize, body: impl Fn(&Pool) + Sync + Send + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(switches);
+        model.check(move || body(&Pool::with_workers(workers)));
+    }
+
+    fn run_counted(pool: &Pool, n: usize) {
+        let counts: Vec<std::sync::atomic::AtomicUsize> = (0..n).map(|_| Default::default()).collect();
+        pool.run(n, &|i| {
+            counts[i].fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn a_step_with_one_worker() {
+        explore(1, 3, |pool| run_counted(pool, 2));
+    }
+
+    #[test]
+    fn two_steps_with_one_worker() {
+        explore(1, 3, |pool| {
+            run_counted(pool, 2);
+            run_counted(pool, 2);
+        });
+    }
+
+    #[test]
+    fn a_step_with_two_workers() {
+        explore(2, 1, |pool| run_counted(pool, 2));
     }
 }
