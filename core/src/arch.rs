@@ -1,6 +1,6 @@
 //! Architectures: metadata and tensor names of a file become a [`Plan`].
 //!
-//! Each architecture is a short function from a [`Builder`] to a [`Plan`], and a row below. The builder claims
+//! Each architecture is a short function from a `Builder` to a [`Plan`], and a row below. The builder claims
 //! every tensor it hands out and checks its shape; what nobody claimed in the end is an error, because a tensor that
 //! the plan does not use is a sign that the plan is not the model.
 

@@ -5,3 +5,8 @@ mod pool;
 mod sync;
 
 pub use pool::Pool;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

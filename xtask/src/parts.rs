@@ -20,6 +20,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "clippy", about: "no lint speaks", needs: |_| Ok(()), run: clippy },
     Part { name: "doc", about: "the documentation builds, with no dead link", needs: |_| Ok(()), run: doc },
     Part { name: "native", about: "all tests on this machine", needs: |_| Ok(()), run: native },
+    Part { name: "loom", about: "every interleaving of the thread pool", needs: |_| Ok(()), run: loom },
     Part {
         name: "no-std",
         about: "the engine compiles without an operating system",
@@ -67,6 +68,13 @@ fn doc(setup: &Setup) -> Result<(), Stop> {
 
 fn native(setup: &Setup) -> Result<(), Stop> {
     run(setup.cargo().args(["test", "--workspace", "--profile", "ci"]))
+}
+
+/// The pool alone, compiled against loom; that build lives in a folder of its own.
+fn loom(setup: &Setup) -> Result<(), Stop> {
+    let mut cargo = setup.cargo();
+    cargo.args(["test", "-p", "motelm", "--lib", "--profile", "ci", "interleavings", "--target-dir"]);
+    run(cargo.arg(setup.target_dir().join("loom")).env("RUSTFLAGS", "--cfg loom"))
 }
 
 const MICROCONTROLLER: &str = "thumbv7em-none-eabihf";

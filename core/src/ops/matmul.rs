@@ -3,8 +3,8 @@
 //! A weight matrix has one row per output; every output of a token is the dot product of such a row with the token's
 //! values. The rows are cut into chunks, one task each, and a task enters its instruction set once for its chunk.
 //!
-//! There are three ways to multiply, and [`Format::MEETS`] says which is a format's own: [`super::integers`],
-//! [`super::floats`] and, for what has neither and for [`Precision::Exact`], [`super::decoded`].
+//! There are three ways to multiply, and [`Format::MEETS`] says which is a format's own: `integers`,
+//! `floats` and, for what has neither and for [`Precision::Exact`], `decoded`.
 
 use alloc::format;
 use core::marker::PhantomData;
