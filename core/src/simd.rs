@@ -37,11 +37,19 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
 mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub use neon::Neon;
 pub use scalar::Scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use simd128::Simd128;
 
 use crate::quant::float16;
 
@@ -54,6 +62,12 @@ pub enum Level {
     /// x86-64 with AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// 64-bit Arm with NEON.
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    Neon(Neon),
+    /// WebAssembly with 128-bit vectors.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(Simd128),
 }
 
 impl Level {
@@ -67,6 +81,10 @@ impl Level {
         ))]
         // SAFETY: the whole program is compiled for processors that have these.
         return Self::Avx2(unsafe { Avx2::new_unchecked() });
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        return Self::Neon(Neon);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return Self::Simd128(Simd128);
         #[allow(unreachable_code, reason = "what is left when the target promises nothing")]
         Self::Scalar
     }
@@ -77,6 +95,10 @@ impl Level {
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Self::Neon(_) => "neon",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128(_) => "simd128",
         }
     }
 
@@ -87,6 +109,10 @@ impl Level {
             Self::Scalar => Scalar.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.enter(kernel),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Self::Neon(isa) => isa.enter(kernel),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128(isa) => isa.enter(kernel),
         }
     }
 }

@@ -21,6 +21,9 @@ pub fn levels() -> Vec<Level> {
             levels.push(Level::Avx2(unsafe { Avx2::new_unchecked() }));
         }
     }
+    if !levels.contains(&Level::baseline()) {
+        levels.push(Level::baseline());
+    }
     levels
 }
 
