@@ -26,7 +26,7 @@ pub(crate) trait Lanes: Quantized {
     /// A row's bytes as blocks.
     fn blocks(row: &[u8]) -> &[Self::Block];
 
-    /// Eight groups' scales and minima: groups `8 * part` and following; 0 for groups that are not there.
+    /// Eight groups' scales and minima (larger groups count once for every 32 weights): groups `8 * part` and following; 0 for groups that are not there.
     fn factors<I: Isa>(isa: I, blocks: &[Self::Block], part: usize) -> (I::F32x8, I::F32x8);
 
     /// The integers of weights `32 * i` and following.
@@ -111,7 +111,7 @@ struct Sums<I: Isa> {
 /// `n` vectors of 32 weights.
 #[inline(always)]
 fn dot_step<F: Lanes, I: Isa>(isa: I, blocks: &[F::Block], n: usize, x: &Step, sums: &mut Sums<I>) {
-    if F::GROUP == 32 {
+    if F::GROUP >= 32 {
         let (scale, min) = F::factors(isa, blocks, 0);
         let scale = isa.to_array(isa.mul(scale, isa.load(&x.scale)));
         sums.mins = isa.neg_mul_add(min, isa.load(&x.sum), sums.mins);
@@ -169,7 +169,7 @@ fn tokens<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
                 let pair = [t, (t + 1).min(x.tokens() - 1)];
                 let steps = pair.map(|t| &x.steps[t * n_steps + start..][..len]);
                 let weights = [&piece[0][..len], &piece[1][..len], &piece[2][..len], &piece[3][..len]];
-                let sums = match (F::SIGN, F::GROUP) {
+                let sums = match (F::SIGN, F::GROUP.min(32)) {
                     (Sign::Unsigned, 32) => isa.enter(Tile::<true, 32> { weights, steps }),
                     (Sign::Signed, 32) => isa.enter(Tile::<false, 32> { weights, steps }),
                     (Sign::Unsigned, _) => isa.enter(Tile::<true, 16> { weights, steps }),
@@ -195,7 +195,7 @@ fn unpack<F: Lanes, I: Isa>(isa: I, row: &[F::Block], start: usize, piece: &mut 
     let per_step = STEP / F::BLOCK;
     for (blocks, to) in row[start * per_step..].chunks(per_step).zip(piece) {
         let n = blocks.len() * F::BLOCK / 32;
-        for part in 0..32 / F::GROUP {
+        for part in 0..32 / F::GROUP.min(32) {
             let (scale, min) = F::factors(isa, blocks, part);
             isa.store(scale, &mut to.scale[part]);
             isa.store(min, &mut to.min[part]);

@@ -7,13 +7,17 @@
 //! Microsoft's fork of the reference; the mainline knows nothing of it.
 
 use super::ternary::codes;
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, meets_integers};
+use crate::ops::integers::{Lanes, Sign};
+use crate::simd::Isa;
 
 /// Ternary, 2 bits per weight.
 #[derive(Debug, Clone, Copy)]
 pub struct I2_S;
 
 impl Format for I2_S {
+    meets_integers!();
+
     const ID: u32 = 36;
     const BLOCK: usize = 128;
     const BYTES: usize = 32;
@@ -74,5 +78,25 @@ impl Quantized for I2_S {
     fn scales(_: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = 1.0;
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for I2_S {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, _: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        (isa.splat(1.0), isa.splat(1.0))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.field(isa.load_bytes(&blocks[i / 4]), 6 - 2 * (i % 4) as u32, 3)
     }
 }

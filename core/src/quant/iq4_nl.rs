@@ -7,7 +7,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::{Table, inverse, symmetric, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, halves, part};
+use crate::simd::Isa;
 
 /// What a nibble stands for (also in [`super::iq4_xs`]).
 pub const LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -19,6 +21,8 @@ pub const NIBBLES: usize = 2;
 pub struct IQ4_NL;
 
 impl Format for IQ4_NL {
+    meets_integers!();
+
     const ID: u32 = 20;
     const BLOCK: usize = 32;
     const BYTES: usize = 18;
@@ -49,5 +53,25 @@ impl Quantized for IQ4_NL {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, 0);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for IQ4_NL {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        (halves::<I, _, 0>(isa, blocks), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.lookup(&LEVELS, isa.nibbles(part(&blocks[i], NIBBLES)))
     }
 }

@@ -9,7 +9,9 @@
 use super::float16::{read_f16, write_f16};
 use super::iq4_nl::LEVELS;
 use super::search::{Range, Table, symmetric_groups, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the upper bits of the scales begin.
 pub const SCALES_HIGH: usize = 2;
@@ -32,6 +34,8 @@ pub fn group_scales(block: &[u8]) -> [i8; 8] {
 }
 
 impl Format for IQ4_XS {
+    meets_integers!();
+
     const ID: u32 = 23;
     const BLOCK: usize = 256;
     const BYTES: usize = 136;
@@ -69,5 +73,26 @@ impl Quantized for IQ4_XS {
             *out = outer * f32::from(scale);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ4_XS {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let scale = isa.float_i8(group_scales(&blocks[0]));
+        (isa.mul(scale, isa.splat(read_f16(&blocks[0], 0))), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.lookup(&LEVELS, isa.nibbles(part(&blocks[0], NIBBLES + 16 * i)))
     }
 }

@@ -8,7 +8,9 @@
 //! Source: OCP Microscaling Formats specification 1.0.
 
 use super::search::{Table, farthest};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Twice what a nibble stands for (also in [`super::nvfp4`]).
 pub const LEVELS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
@@ -37,6 +39,8 @@ fn codes(x: &[f32], importance: Option<&[f32]>, exponent: u8) -> ([u8; 32], f32)
 }
 
 impl Format for MXFP4 {
+    meets_integers!();
+
     const ID: u32 = 39;
     const BLOCK: usize = 32;
     const BYTES: usize = 17;
@@ -79,5 +83,29 @@ impl Quantized for MXFP4 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = half_power(block[0]);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for MXFP4 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let mut scale = [0.0; 8];
+        for (scale, block) in scale.iter_mut().zip(blocks) {
+            *scale = half_power(block[0]);
+        }
+        (isa.load(&scale), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.lookup(&LEVELS, isa.nibbles(part(&blocks[i], NIBBLES)))
     }
 }

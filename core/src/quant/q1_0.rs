@@ -6,7 +6,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the bits begin.
 pub const BITS: usize = 2;
@@ -16,6 +18,8 @@ pub const BITS: usize = 2;
 pub struct Q1_0;
 
 impl Format for Q1_0 {
+    meets_integers!();
+
     const ID: u32 = 41;
     const BLOCK: usize = 128;
     const BYTES: usize = 18;
@@ -50,5 +54,27 @@ impl Quantized for Q1_0 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, 0);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for Q1_0 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let scale = |i: usize| blocks.get(i).map_or(0.0, |block| read_f16(block, 0));
+        let scale = isa.splat2(scale(0), scale(1));
+        (isa.add(scale, scale), scale)
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.spread(u32::from_le_bytes(*part(&blocks[i / 4], BITS + 4 * (i % 4))), 1)
     }
 }

@@ -7,9 +7,13 @@
 //! digits come out at the top when it is multiplied by three again and again. Like bits, digits lie in planes: the
 //! first digits of all bytes of a run are neighbours, then the second digits, and so on.
 
+use core::array;
+
 use super::float16::{read_f16, write_f16};
 use super::ternary::{block_scale, codes};
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, meets_integers};
+use crate::ops::integers::{Lanes, Sign};
+use crate::simd::Isa;
 
 /// The runs of bytes: where each begins, its length, and how many digits its bytes hold.
 pub const RUNS: [(usize, usize, usize); 3] = [(0, 32, 5), (32, 16, 5), (48, 4, 4)];
@@ -21,6 +25,8 @@ pub const OUTER: usize = 52;
 pub struct TQ1_0;
 
 impl Format for TQ1_0 {
+    meets_integers!();
+
     const ID: u32 = 34;
     const BLOCK: usize = 256;
     const BYTES: usize = 54;
@@ -72,5 +78,40 @@ impl Quantized for TQ1_0 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, OUTER);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for TQ1_0 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let scale = isa.splat(read_f16(&blocks[0], OUTER));
+        (scale, scale)
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        // Whole vectors of the first run; then two planes of the second, its last one and all four of the third.
+        let digit = |byte: u8, plane: usize| {
+            const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+            ((u16::from(byte.wrapping_mul(POWERS[plane])) * 3) >> 8) as u8
+        };
+        let block = &blocks[0];
+        let (first, second, third) = (RUNS[0].0, RUNS[1].0, RUNS[2].0);
+        isa.load_bytes(&match i {
+            0..5 => array::from_fn(|j| digit(block[first + j], i)),
+            5 | 6 => array::from_fn(|j| digit(block[second + j % 16], 2 * (i - 5) + j / 16)),
+            _ => array::from_fn(|j| match j {
+                0..16 => digit(block[second + j], 4),
+                _ => digit(block[third + j % 4], j / 4 - 4),
+            }),
+        })
     }
 }

@@ -7,7 +7,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::ternary::{block_scale, codes};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the scale lies; before it come the integers.
 pub const OUTER: usize = 64;
@@ -17,6 +19,8 @@ pub const OUTER: usize = 64;
 pub struct TQ2_0;
 
 impl Format for TQ2_0 {
+    meets_integers!();
+
     const ID: u32 = 35;
     const BLOCK: usize = 256;
     const BYTES: usize = 66;
@@ -48,5 +52,26 @@ impl Quantized for TQ2_0 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, OUTER);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for TQ2_0 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let scale = isa.splat(read_f16(&blocks[0], OUTER));
+        (scale, scale)
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        isa.field(isa.load_bytes(part(&blocks[0], 32 * (i / 4))), 2 * (i % 4) as u32, 3)
     }
 }
