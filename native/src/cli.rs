@@ -1,0 +1,35 @@
+//! The command: arguments in, text or JSON out, errors with a hint.
+
+mod args;
+mod chat;
+mod engine;
+mod errors;
+mod inspect;
+mod interrupt;
+mod output;
+mod probe;
+mod prompt;
+mod render;
+mod run;
+mod tokenize;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let result = match &Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Chat(args) => chat::chat(args),
+        Command::Tokenize(args) => tokenize::tokenize(args),
+        Command::Inspect(args) => inspect::inspect(args),
+        Command::Probe(args) => probe::probe(args),
+        Command::Render(args) => render::render(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,153 @@
+//! Model files, mapped into memory: opening one costs milliseconds, and what is not used is not read.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use motelm_core::gguf::File;
+use motelm_core::{Bytes, Error};
+
+/// Why a model file could not be opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The system refuses it: it is not there, not readable, not a file.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is there, but no GGUF file that can be used.
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Error,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Model { path, source } => write!(f, "{}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Model { source, .. } => Some(source),
+        }
+    }
+}
+
+/// What [`bundled`] is called.
+pub const BUNDLED_NAME: &str = "tales-2M-Q8_0";
+
+/// The model that comes with the library: two million parameters that tell fairy tales.
+pub fn bundled() -> File {
+    let bytes: &'static [u8] = include_bytes!("../../models/tales-2M-Q8_0.gguf");
+    File::parse(Bytes::new(bytes)).expect("the bundled model is a GGUF file")
+}
+
+/// Maps a GGUF file and checks it. Any part of a split model (`NAME-00001-of-00003.gguf`) brings all of them.
+///
+/// The file must not be changed while it is in use: a map shows such changes, and a file that shrinks ends the process.
+///
+/// # Errors
+/// [`OpenError::Io`] when the system refuses it, [`OpenError::Model`] as [`File::parse_split`].
+pub fn open(path: impl AsRef<Path>) -> Result<File, OpenError> {
+    let path = path.as_ref();
+    let refuse = |source| OpenError::Model { path: path.into(), source };
+    let given = map(path)?;
+    let parts = File::split_count(&given).map_err(refuse)?;
+    match part_of_split(path) {
+        Some(stem) if parts > 1 => {
+            let shards: Result<Vec<Bytes>, _> =
+                (1..=parts).map(|part| map(&stem.part(part, parts))).collect();
+            File::parse_split(shards?).map_err(refuse)
+        }
+        _ => File::parse(given).map_err(refuse),
+    }
+}
+
+fn map(path: &Path) -> Result<Bytes, OpenError> {
+    let refuse = |source| OpenError::Io { path: path.into(), source };
+    let file = fs::File::open(path).map_err(refuse)?;
+    let kind = file.metadata().map_err(refuse)?.file_type();
+    if !kind.is_file() {
+        let (kind, found) = match kind.is_dir() {
+            true => (io::ErrorKind::IsADirectory, "this is a folder, not a file"),
+            false => {
+                (io::ErrorKind::InvalidInput, "this is no plain file, so it cannot be mapped into memory")
+            }
+        };
+        return Err(refuse(io::Error::new(kind, found)));
+    }
+    // SAFETY: the map is only read. That nobody changes the file meanwhile is asked of the caller; the engine reads
+    // bytes through checked accesses whatever they are, as the format's checks never stand in for bounds checks.
+    let map = unsafe { Mmap::map(&file) }.map_err(refuse)?;
+    Ok(Bytes::new(map))
+}
+
+/// The name of a part of a split model, without its number.
+struct SplitName<'a> {
+    folder: &'a Path,
+    stem: &'a str,
+}
+
+impl SplitName<'_> {
+    fn part(&self, part: usize, parts: usize) -> PathBuf {
+        self.folder.join(format!("{}-{part:05}-of-{parts:05}.gguf", self.stem))
+    }
+}
+
+/// Takes `STEM-00002-of-00003.gguf` apart.
+fn part_of_split(path: &Path) -> Option<SplitName<'_>> {
+    let number = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+    let (rest, parts) = name.rsplit_once("-of-")?;
+    let (stem, part) = rest.rsplit_once('-')?;
+    (number(parts) && number(part))
+        .then(|| SplitName { folder: path.parent().unwrap_or(Path::new("")), stem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use motelm_core::ErrorKind;
+
+    #[test]
+    fn names_of_parts() {
+        let part = part_of_split(Path::new("a/b-x-00002-of-00003.gguf")).unwrap();
+        assert_eq!(part.part(1, 3), Path::new("a/b-x-00001-of-00003.gguf"));
+        for other in ["b.gguf", "b-2-of-3.gguf", "b-00001-of-00002.bin", "b-0000x-of-00002.gguf"] {
+            assert!(part_of_split(Path::new(other)).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_model() {
+        let missing = open("no such file.gguf").unwrap_err();
+        assert!(matches!(missing, OpenError::Io { .. }), "{missing}");
+        let folder = open(env!("CARGO_MANIFEST_DIR")).unwrap_err();
+        assert!(folder.to_string().ends_with("this is a folder, not a file"), "{folder}");
+        match open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap_err() {
+            OpenError::Model { source, .. } => assert_eq!(source.kind, ErrorKind::Malformed),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_bundled_model_is_the_file() {
+        let file = open(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tales-2M-Q8_0.gguf")).unwrap();
+        assert_eq!(file.bytes()[..], bundled().bytes()[..]);
+    }
+}
