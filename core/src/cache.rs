@@ -1,13 +1,15 @@
-//! Keys and values of the tokens so far.
+//! What the layers keep of the tokens so far: keys and values, or a recurrent state.
 //!
 //! Each layer has rows for a number of positions; a position's row is `position % capacity`. Layers with a sliding
 //! window have just as many rows as the window and a batch need, so that they are rings; the others have a row for
-//! every position of the context.
+//! every position of the context. A recurrent layer has one state, of the position where the session stands: it can
+//! go on, and it can start anew.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::plan::{Kept, KvShape, Mask, Values};
 use crate::simd::{Isa, Level, f32_to_f16};
 
 /// How keys and values are stored.
@@ -30,6 +32,90 @@ impl KvType {
     }
 }
 
+/// What one layer keeps.
+#[derive(Debug)]
+pub(crate) enum Cache {
+    /// Keys and values.
+    Rows(LayerCache),
+    /// A recurrent state, all zeros in the beginning.
+    State(Vec<f32>),
+}
+
+impl Cache {
+    /// `capacity` tells how many positions a mask needs.
+    pub(crate) fn new(kind: KvType, kept: Kept, capacity: impl Fn(Mask) -> usize) -> Result<Self> {
+        Ok(match kept {
+            Kept::Rows(shape) => Self::Rows(LayerCache::new(kind, capacity(shape.mask), shape)?),
+            Kept::State(elements) => Self::State(zeroed(elements)?),
+        })
+    }
+
+    /// What [`Cache::new`] will allocate, in bytes; `None` beyond a `u64`.
+    pub(crate) fn bytes(kind: KvType, kept: Kept, capacity: impl Fn(Mask) -> usize) -> Option<u64> {
+        match kept {
+            Kept::Rows(shape) => {
+                (capacity(shape.mask) as u64).checked_mul(position_bytes(kind, shape) as u64)
+            }
+            Kept::State(elements) => (elements as u64).checked_mul(size_of::<f32>() as u64),
+        }
+    }
+
+    /// Whether a session that stands at position `at` can go on at `n` instead.
+    pub(crate) fn can_go_to(&self, n: usize, at: usize) -> bool {
+        match self {
+            Self::Rows(rows) => rows.oldest <= rows.shape.mask.oldest_seen(n),
+            Self::State(_) => n >= at,
+        }
+    }
+
+    /// Starts anew at position 0.
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Rows(rows) => rows.oldest = 0,
+            Self::State(state) => state.fill(0.0),
+        }
+    }
+
+    /// The first position that [`Cache::save`] writes for a session that stands at `at`.
+    pub(crate) fn first_saved(&self, at: usize) -> usize {
+        match self {
+            Self::Rows(rows) => rows.oldest,
+            Self::State(_) => at,
+        }
+    }
+
+    /// Appends what is kept for a session that stands at `at`, little-endian.
+    pub(crate) fn save(&self, at: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Rows(rows) => (rows.oldest..at).for_each(|position| rows.save(position, out)),
+            Self::State(state) => state.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        }
+    }
+
+    /// Bytes that [`Cache::save`] wrote from position `first` on, for a session that stood at `at`; `None` when it
+    /// cannot have done that.
+    pub(crate) fn saved_bytes(&self, first: usize, at: usize) -> Option<usize> {
+        match self {
+            Self::Rows(rows) if first <= at && first <= rows.shape.mask.oldest_seen(at) => {
+                (at - first).checked_mul(rows.position_bytes())
+            }
+            Self::State(state) if first == at => Some(size_of_val(&**state)),
+            _ => None,
+        }
+    }
+
+    /// Takes what [`Cache::save`] wrote from position `first` on; all before is gone.
+    pub(crate) fn restore(&mut self, first: usize, bytes: &[u8]) {
+        match self {
+            Self::Rows(rows) => rows.restore(first, bytes),
+            Self::State(state) => {
+                let bytes = bytes.as_chunks().0.iter();
+                state.iter_mut().zip(bytes).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
+            }
+        }
+    }
+}
+
 /// One layer's keys and values.
 #[derive(Debug)]
 pub(crate) struct LayerCache {
@@ -38,9 +124,7 @@ pub(crate) struct LayerCache {
     capacity: usize,
     /// The first position whose row is still there.
     oldest: usize,
-    /// Elements of a position's keys, and of its values.
-    width: usize,
-    head_dim: usize,
+    shape: KvShape,
 }
 
 #[derive(Debug)]
@@ -50,45 +134,40 @@ enum Rows {
 }
 
 impl LayerCache {
-    /// Room for `capacity` positions of `n_kv_heads` heads.
-    pub(crate) fn new(kind: KvType, capacity: usize, n_kv_heads: usize, head_dim: usize) -> Result<Self> {
-        let width = n_kv_heads * head_dim;
-        let rows = || Rows::new(kind, capacity.saturating_mul(width));
-        Ok(Self { keys: rows()?, values: rows()?, capacity, oldest: 0, width, head_dim })
+    fn new(kind: KvType, capacity: usize, shape: KvShape) -> Result<Self> {
+        let keys = Rows::new(kind, capacity.saturating_mul(shape.key_width()))?;
+        let values = Rows::new(kind, capacity.saturating_mul(shape.value_width()))?;
+        Ok(Self { keys, values, capacity, oldest: 0, shape })
     }
 
-    /// The first position whose row is still there.
-    pub(crate) fn oldest(&self) -> usize {
-        self.oldest
+    /// What a position's rows look like.
+    pub(crate) fn shape(&self) -> &KvShape {
+        &self.shape
     }
 
-    /// Starts anew at position 0.
-    pub(crate) fn clear(&mut self) {
-        self.oldest = 0;
-    }
-
-    /// Stores the keys and values of the tokens from position `first`, rows of `width` elements.
+    /// Stores the keys and values of the tokens from position `first`, a row for each.
     pub(crate) fn write(&mut self, level: Level, first: usize, keys: &[f32], values: &[f32]) {
-        let rows = keys.chunks_exact(self.width).zip(values.chunks_exact(self.width));
-        for (i, (key, value)) in rows.enumerate() {
-            let at = self.start(first + i);
-            self.keys.write(level, at, key);
-            self.values.write(level, at, value);
+        let (key_width, value_width) = (self.shape.key_width(), self.shape.value_width());
+        for (i, key) in keys.chunks_exact(key_width).enumerate() {
+            let row = self.row(first + i);
+            self.keys.write(level, row * key_width, key);
+            self.values.write(level, row * value_width, &values[i * value_width..][..value_width]);
         }
-        let end = first + keys.len() / self.width;
+        let end = first + keys.len() / key_width;
         self.oldest = self.oldest.max(end.saturating_sub(self.capacity));
     }
 
-    fn start(&self, position: usize) -> usize {
-        position % self.capacity * self.width
+    fn row(&self, position: usize) -> usize {
+        position % self.capacity
     }
 
     #[inline(always)]
     pub(crate) fn key_dot<I: Isa>(&self, isa: I, position: usize, kv_head: usize, q: &[f32]) -> f32 {
-        let at = self.start(position) + kv_head * self.head_dim;
+        let width = self.shape.key;
+        let at = self.row(position) * self.shape.key_width() + kv_head * width;
         match &self.keys {
-            Rows::F16(rows) => isa.dot_f16(&rows[at..at + self.head_dim], q),
-            Rows::F32(rows) => isa.dot_f32(&rows[at..at + self.head_dim], q),
+            Rows::F16(rows) => isa.dot_f16(&rows[at..at + width], q),
+            Rows::F32(rows) => isa.dot_f32(&rows[at..at + width], q),
         }
     }
 
@@ -101,36 +180,47 @@ impl LayerCache {
         weight: f32,
         out: &mut [f32],
     ) {
-        let at = self.start(position) + kv_head * self.head_dim;
-        match &self.values {
-            Rows::F16(rows) => isa.axpy_f16(weight, &rows[at..at + self.head_dim], out),
-            Rows::F32(rows) => isa.axpy_f32(weight, &rows[at..at + self.head_dim], out),
+        let KvShape { key, value: width, .. } = self.shape;
+        let row = self.row(position);
+        let (rows, at) = match self.shape.values {
+            Values::Separate => (&self.values, row * self.shape.value_width() + kv_head * width),
+            Values::LastOfKeys => (&self.keys, row * self.shape.key_width() + (kv_head + 1) * key - width),
+        };
+        match rows {
+            Rows::F16(rows) => isa.axpy_f16(weight, &rows[at..at + width], out),
+            Rows::F32(rows) => isa.axpy_f32(weight, &rows[at..at + width], out),
         }
     }
 
-    /// Bytes of a position's keys and values together.
-    pub(crate) fn position_bytes(&self) -> usize {
-        2 * self.width * self.keys.kind().bytes()
+    fn position_bytes(&self) -> usize {
+        position_bytes(self.keys.kind(), self.shape)
     }
 
     /// Appends a position's keys and values, little-endian.
-    pub(crate) fn save(&self, position: usize, out: &mut Vec<u8>) {
-        let range = self.start(position)..self.start(position) + self.width;
-        self.keys.save(range.clone(), out);
-        self.values.save(range, out);
+    fn save(&self, position: usize, out: &mut Vec<u8>) {
+        let row = self.row(position);
+        for (rows, width) in [(&self.keys, self.shape.key_width()), (&self.values, self.shape.value_width())]
+        {
+            rows.save(row * width..(row + 1) * width, out);
+        }
     }
 
-    /// Takes the rows from position `first` on that [`LayerCache::save`] wrote; all before are gone.
-    pub(crate) fn restore(&mut self, first: usize, bytes: &[u8]) {
-        for (i, row) in bytes.chunks_exact(self.position_bytes()).enumerate() {
-            let at = self.start(first + i);
-            let (keys, values) = row.split_at(row.len() / 2);
-            self.keys.restore(at, keys);
-            self.values.restore(at, values);
+    fn restore(&mut self, first: usize, bytes: &[u8]) {
+        let (key_width, value_width) = (self.shape.key_width(), self.shape.value_width());
+        for (i, position) in bytes.chunks_exact(self.position_bytes()).enumerate() {
+            let row = self.row(first + i);
+            let (keys, values) = position.split_at(key_width * self.keys.kind().bytes());
+            self.keys.restore(row * key_width, keys);
+            self.values.restore(row * value_width, values);
         }
         let end = first + bytes.len() / self.position_bytes();
         self.oldest = first.max(end.saturating_sub(self.capacity));
     }
+}
+
+/// Bytes of a position's keys and values together.
+fn position_bytes(kind: KvType, shape: KvShape) -> usize {
+    (shape.key_width() + shape.value_width()) * kind.bytes()
 }
 
 impl Rows {

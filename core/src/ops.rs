@@ -8,4 +8,5 @@ pub(crate) mod floats;
 pub(crate) mod integers;
 pub mod matmul;
 pub(crate) mod norm;
+pub(crate) mod recurrent;
 pub(crate) mod rope;

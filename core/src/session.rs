@@ -12,11 +12,11 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::cache::{KvType, LayerCache};
+use crate::cache::{Cache, KvType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Executor, Inline};
 use crate::model::Model;
-use crate::model::plan::{Head, Mask, Mixer};
+use crate::model::plan::{Head, Mask};
 use crate::ops::matmul::{Cx, Precision};
 use crate::ops::rope::RopeTable;
 use crate::simd::Level;
@@ -95,10 +95,10 @@ pub enum Progress<'a> {
 pub struct Session {
     model: Model,
     options: Options,
-    /// Tokens pushed; the first `done` of them are in the cache.
+    /// Tokens pushed; the first `done` of them are in the caches.
     tokens: Vec<u32>,
     done: usize,
-    caches: Vec<LayerCache>,
+    caches: Vec<Cache>,
     /// Rotations of the plan, and for each layer which one is its own.
     ropes: Vec<RopeTable>,
     layer_ropes: Vec<Option<usize>>,
@@ -119,16 +119,14 @@ impl Session {
         let mut layer_ropes = Vec::new();
         let mut caches = Vec::new();
         for layer in &plan.layers {
-            let Mixer::Attention(attention) = &layer.mixer;
-            layer_ropes.push(attention.rope.as_ref().map(|rope| {
+            layer_ropes.push(layer.mixer.rope().map(|rope| {
                 let table = RopeTable::new(model, rope, options.context);
                 ropes.iter().position(|known| *known == table).unwrap_or_else(|| {
                     ropes.push(table);
                     ropes.len() - 1
                 })
             }));
-            let capacity = capacity(attention.mask, &options);
-            caches.push(LayerCache::new(options.kv, capacity, attention.n_kv_heads, attention.head_dim)?);
+            caches.push(Cache::new(options.kv, layer.mixer.kept(), |mask| capacity(mask, &options))?);
         }
         let buffers = Buffers::new(plan, &options, &ropes)?;
         let mut tokens = Vec::new();
@@ -257,8 +255,9 @@ impl Session {
         self.rewind(0);
     }
 
-    /// Forgets all tokens but the first `n`, or all where windowed layers no longer hold what the first `n` need.
-    /// Returns how many are left; the caller pushes the rest again.
+    /// Forgets all tokens but the first `n`, or all where a layer cannot go back there: windowed layers no longer hold
+    /// what came long before, recurrent ones hold only what the tokens worked off came to. Returns how many are left;
+    /// the caller pushes the rest again.
     pub fn rewind(&mut self, n: usize) -> usize {
         let n = n.min(self.tokens.len());
         let n = self.truncate_caches(n);
@@ -277,17 +276,13 @@ impl Session {
         dropped
     }
 
-    /// Keeps the first `n` tokens' keys and values, or none where rings no longer hold what a token at position `n`
-    /// sees. Returns how many tokens are still good.
+    /// Keeps what the layers hold of the first `n` tokens, or nothing where one cannot go back there. Returns how many
+    /// tokens are still good.
     fn truncate_caches(&mut self, n: usize) -> usize {
-        let plan = self.model.plan();
-        let good = plan.layers.iter().zip(&self.caches).all(|(layer, cache)| {
-            let Mixer::Attention(attention) = &layer.mixer;
-            cache.oldest() <= attention.mask.oldest_seen(n)
-        });
+        let good = self.caches.iter().all(|cache| cache.can_go_to(n, self.done));
         let n = if good { n } else { 0 };
         if n == 0 {
-            self.caches.iter_mut().for_each(LayerCache::clear);
+            self.caches.iter_mut().for_each(Cache::clear);
         }
         self.done = self.done.min(n);
         n

@@ -1,6 +1,5 @@
 //! What all architectures need while they turn metadata into a plan: typed hyper-parameters, claimed tensors.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -10,7 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::{File, Value};
 use crate::model::plan::{
     Activation, Attention, Embed, Experts, Ffn, Head, Layer, Linear, Mask, Mixer, Mlp, Norm, NormKind, Plan,
-    Pooling, QkNorm, Qkv, Rope, RopePairs, RopeScaling, Routing, TensorId, Up, Wiring,
+    Pooling, QkNorm, Qkv, Rope, RopePairs, RopeScaling, RouterWeights, Routing, Stacked, TensorId, Up,
+    Wiring,
 };
 
 /// Whether a linear layer adds a bias.
@@ -24,9 +24,6 @@ pub(super) enum Bias {
     Optional,
 }
 
-/// The most elements that all heads have together: three times that is still a 32-bit number.
-const MAX_WIDTH: usize = 1 << 29;
-
 /// Reads one file's hyper-parameters and claims its tensors.
 pub(super) struct Builder<'a> {
     file: &'a File,
@@ -38,6 +35,9 @@ pub(super) struct Builder<'a> {
     eps: f32,
     norm_kind: NormKind,
 }
+
+/// No size is larger than this, so that sums of a few of them and products with small numbers fit 32 bits.
+const MAX_SIZE: usize = 1 << 28;
 
 /// Sizes of a model's attention.
 #[derive(Debug, Clone, Copy)]
@@ -100,11 +100,11 @@ impl<'a> Builder<'a> {
             }
             Some(value) => value.as_u64(),
         };
-        match value.and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=1 << 31).contains(n)) {
+        match value.and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=MAX_SIZE).contains(n)) {
             Some(n) => Ok(Some(n)),
             None => {
                 let found = self.file.get(&key).expect("found above");
-                let what = format!("found {found}, expected a size from 1 to {}", 1u32 << 31);
+                let what = format!("found {found}, expected a size from 1 to {MAX_SIZE}");
                 Err(Error::new(ErrorKind::Malformed, what).at_key(key))
             }
         }
@@ -120,6 +120,37 @@ impl<'a> Builder<'a> {
         match self.file.get(&self.key(name)).and_then(Value::as_u64) {
             Some(0) => Ok(0),
             _ => Ok(self.size(name)?.unwrap_or(0)),
+        }
+    }
+
+    /// One layer's number at `ARCH.name`, where files may give one for all or an array; 0 is allowed.
+    pub(super) fn size_of_layer(&self, name: &str, layer: usize) -> Result<usize> {
+        let value = match self.file.get(&self.key(name)).ok_or_else(|| self.missing(name))? {
+            Value::Array(array) => array.iter().nth(layer),
+            value => Some(value),
+        };
+        let size = value.and_then(|value| value.as_u64()).and_then(|n| usize::try_from(n).ok());
+        size.filter(|&n| n <= MAX_SIZE).ok_or_else(|| {
+            let what = format!("found no size from 0 to {MAX_SIZE} for layer {layer}");
+            Error::new(ErrorKind::Malformed, what).at_key(self.key(name))
+        })
+    }
+
+    /// The product of sizes, told as a lie of `ARCH.name` when it is beyond all reason.
+    pub(super) fn product(&self, name: &str, sizes: &[usize]) -> Result<usize> {
+        let product = sizes.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        product
+            .filter(|&n| n <= MAX_SIZE)
+            .ok_or_else(|| self.wrong(name, format!("{sizes:?} multiply to more than {MAX_SIZE}")))
+    }
+
+    /// Refuses a number other than `expected` at `ARCH.name`; absent is as good.
+    pub(super) fn only(&self, name: &str, expected: usize) -> Result<()> {
+        match self.size(name)? {
+            Some(found) if found != expected => {
+                Err(self.wrong(name, format!("found {found}, only {expected} is supported")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -154,8 +185,13 @@ impl<'a> Builder<'a> {
 
     /// Head counts and width: `attention.key_length`, or else the residual stream's share.
     pub(super) fn heads(&self) -> Result<Heads> {
+        self.heads_with(self.size("attention.head_count_kv")?)
+    }
+
+    /// [`Builder::heads`] of a layer with so many groups, or as many as heads.
+    pub(super) fn heads_with(&self, n_kv_heads: Option<usize>) -> Result<Heads> {
         let n_heads = self.required("attention.head_count")?;
-        let n_kv_heads = self.size("attention.head_count_kv")?.unwrap_or(n_heads);
+        let n_kv_heads = n_kv_heads.unwrap_or(n_heads);
         if !n_heads.is_multiple_of(n_kv_heads) {
             let what = format!("{n_heads} query heads do not divide into {n_kv_heads} groups");
             return Err(self.wrong("attention.head_count_kv", what));
@@ -174,11 +210,7 @@ impl<'a> Builder<'a> {
             let what = format!("values of {value_length} beside keys of {head_dim} are not supported");
             return Err(self.wrong("attention.value_length", what));
         }
-        if n_heads.checked_mul(head_dim).is_none_or(|n| n > MAX_WIDTH) {
-            return Err(
-                self.wrong("attention.key_length", format!("{n_heads} heads of {head_dim} are too wide"))
-            );
-        }
+        self.product("attention.key_length", &[n_heads, head_dim])?;
         Ok(Heads { n_heads, n_kv_heads, head_dim })
     }
 
@@ -225,13 +257,18 @@ impl<'a> Builder<'a> {
     /// `name.weight` of `n_out` rows of `n_in`, and `name.bias`.
     pub(super) fn linear(&mut self, name: &str, n_in: usize, n_out: usize, bias: Bias) -> Result<Linear> {
         let weight = self.tensor(&format!("{name}.weight"), &[n_in, n_out])?;
-        let bias_name = format!("{name}.bias");
-        let bias = match bias {
-            Bias::None => None,
-            Bias::Required => Some(self.tensor(&bias_name, &[n_out])?),
-            Bias::Optional => self.maybe(&bias_name, &[n_out])?,
-        };
+        let bias = self.bias(name, &[n_out], bias)?;
         Ok(Linear { weight, bias, n_in, n_out })
+    }
+
+    /// `name.bias`
+    fn bias(&mut self, name: &str, shape: &[usize], bias: Bias) -> Result<Option<TensorId>> {
+        let name = format!("{name}.bias");
+        match bias {
+            Bias::None => Ok(None),
+            Bias::Required => self.tensor(&name, shape).map(Some),
+            Bias::Optional => self.maybe(&name, shape),
+        }
     }
 
     /// The normalisation `name` over `width` elements; layer norms may have a bias.
@@ -282,9 +319,18 @@ impl<'a> Builder<'a> {
 
     /// A language model around its blocks: embedding, `layer(builder, index)` for each block, final norm, head.
     pub(super) fn causal(&mut self, layer: impl Fn(&mut Self, usize) -> Result<Layer>) -> Result<Plan> {
+        self.causal_with_norm("output_norm", layer)
+    }
+
+    /// [`Builder::causal`] with another name of the final norm.
+    pub(super) fn causal_with_norm(
+        &mut self,
+        norm: &str,
+        layer: impl Fn(&mut Self, usize) -> Result<Layer>,
+    ) -> Result<Plan> {
         let (embed, n_vocab) = self.embed()?;
         let layers = (0..self.n_layers()?).map(|i| layer(self, i)).collect::<Result<_>>()?;
-        let norm = Some(self.norm("output_norm", self.dim)?);
+        let norm = Some(self.norm(norm, self.dim)?);
         let head = self.logits(&embed, n_vocab)?;
         Ok(Plan {
             arch: self.arch.into(),
@@ -354,6 +400,7 @@ impl<'a> Builder<'a> {
             mask: Mask::Causal,
             scale: 1.0 / libm::sqrtf(head_dim as f32),
             softcap: None,
+            sinks: None,
             sub_norm: None,
             out: self.linear(&name("attn_output"), q_dim, self.dim, out_bias)?,
         })
@@ -410,8 +457,9 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// A mixture of experts, `ffn_gate_inp` and stacked `ffn_{gate,up,down}_exps`, without a shared one.
-    pub(super) fn experts(&mut self, layer: usize, routing: Routing) -> Result<Experts> {
+    /// A mixture of experts, `ffn_gate_inp` and stacked `ffn_{gate,up,down}_exps`, without a shared one. `bias` is
+    /// about all of them.
+    pub(super) fn experts(&mut self, layer: usize, weights: RouterWeights, bias: Bias) -> Result<Experts> {
         let (n_experts, n_used) = (self.required("expert_count")?, self.required("expert_used_count")?);
         if n_used > n_experts {
             return Err(
@@ -424,17 +472,28 @@ impl<'a> Builder<'a> {
         };
         let name = |part: &str| format!("blk.{layer}.ffn_{part}");
         Ok(Experts {
-            router: self.linear(&name("gate_inp"), self.dim, n_experts, Bias::None)?,
+            router: self.linear(&name("gate_inp"), self.dim, n_experts, bias)?,
             n_experts,
             n_used,
-            routing,
+            routing: Routing { weights, choice_bias: None, scale: 1.0 },
             hidden,
-            gate: self.tensor(&name("gate_exps.weight"), &[self.dim, hidden, n_experts])?,
-            up: self.tensor(&name("up_exps.weight"), &[self.dim, hidden, n_experts])?,
-            down: self.tensor(&name("down_exps.weight"), &[hidden, self.dim, n_experts])?,
+            gate: self.stacked(&name("gate_exps"), [self.dim, hidden, n_experts], bias)?,
+            up: self.stacked(&name("up_exps"), [self.dim, hidden, n_experts], bias)?,
+            down: self.stacked(&name("down_exps"), [hidden, self.dim, n_experts], bias)?,
             activation: Activation::Silu,
             shared: None,
         })
+    }
+
+    /// The FFN beside the experts: `ffn_{gate,up,down}_shexp`.
+    pub(super) fn shared_expert(&mut self, layer: usize, hidden: usize) -> Result<Mlp> {
+        let names = ["gate", "up", "down"].map(|part| format!("blk.{layer}.ffn_{part}_shexp"));
+        self.gated_named(names, hidden, Activation::Silu, Bias::None)
+    }
+
+    fn stacked(&mut self, name: &str, [n_in, n_out, n]: [usize; 3], bias: Bias) -> Result<Stacked> {
+        let weight = self.tensor(&format!("{name}.weight"), &[n_in, n_out, n])?;
+        Ok(Stacked { weight, bias: self.bias(name, &[n_out, n], bias)? })
     }
 
     /// A causal mask, sliding where the file gives a window.
@@ -499,15 +558,15 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The usual block: norm before attention, norm before the FFN.
+/// The usual block: norm before the mixer, norm before the FFN.
 pub(super) fn pre_norm(
     builder: &mut Builder<'_>,
     layer: usize,
-    attention: Attention,
+    mixer: impl Into<Mixer>,
     ffn: Ffn,
 ) -> Result<Layer> {
     Ok(Layer {
-        mixer: Mixer::Attention(Box::new(attention)),
+        mixer: mixer.into(),
         ffn,
         wiring: Wiring::Sequential {
             mixer_pre: Some(builder.block_norm(layer, "attn_norm")?),

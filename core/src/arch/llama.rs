@@ -3,7 +3,7 @@
 use super::builder::{Bias, Builder, pre_norm};
 use crate::error::Result;
 use crate::model::plan::{
-    Activation, Ffn, Head, Layer, Mixer, NormKind, Plan, QkNorm, RopePairs, Routing, Wiring,
+    Activation, Ffn, Head, Layer, Mixer, NormKind, Plan, QkNorm, RopePairs, RouterWeights, Wiring,
 };
 
 /// LLaMA, Mistral, Mixtral and whatever else is converted as `llama`: the files hold Q and K permuted for
@@ -19,7 +19,7 @@ fn llama_layer(builder: &mut Builder<'_>, layer: usize) -> Result<Layer> {
     let mut attention = builder.attention(layer, heads, Some(rope), Bias::Optional, Bias::Optional)?;
     attention.mask = builder.causal_mask()?;
     let ffn = if builder.size_or_zero("expert_count")? > 0 {
-        Ffn::Experts(builder.experts(layer, Routing::SoftmaxOfChosen)?.into())
+        Ffn::Experts(builder.experts(layer, RouterWeights::SoftmaxOfChosen, Bias::None)?.into())
     } else {
         Ffn::Dense(builder.gated(layer, Activation::Silu, Bias::Optional)?)
     };
@@ -34,8 +34,9 @@ pub(super) fn granite(builder: &mut Builder<'_>) -> Result<Plan> {
     let mut plan = builder.causal(|builder, i| {
         let mut layer = llama_layer(builder, i)?;
         layer.residual_scale = residual_scale;
-        let Mixer::Attention(attention) = &mut layer.mixer;
-        attention.scale = attention_scale.unwrap_or(attention.scale);
+        if let (Mixer::Attention(attention), Some(scale)) = (&mut layer.mixer, attention_scale) {
+            attention.scale = scale;
+        }
         Ok(layer)
     })?;
     plan.embed.scale = builder.factor("embedding_scale")?.unwrap_or(1.0);
@@ -50,8 +51,7 @@ pub(super) fn smollm3(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     builder.causal(|builder, i| {
         let mut layer = llama_layer(builder, i)?;
-        if i % 4 == 3 {
-            let Mixer::Attention(attention) = &mut layer.mixer;
+        if let (3, Mixer::Attention(attention)) = (i % 4, &mut layer.mixer) {
             attention.rope = None;
         }
         Ok(layer)

@@ -4,7 +4,7 @@ use alloc::format;
 
 use super::builder::{Bias, Builder, pre_norm};
 use crate::error::Result;
-use crate::model::plan::{Activation, Attention, Ffn, NormKind, Plan, RopePairs, Routing};
+use crate::model::plan::{Activation, Attention, Ffn, NormKind, Plan, RopePairs, RouterWeights, Shared};
 
 /// Qwen 2 and 2.5: biases on queries, keys and values.
 pub(super) fn qwen2(builder: &mut Builder<'_>) -> Result<Plan> {
@@ -21,15 +21,14 @@ pub(super) fn qwen2moe(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     builder.causal(|builder, i| {
         let attention = attention_with_biases(builder, i)?;
-        let mut experts = builder.experts(i, Routing::Softmax)?;
+        let mut experts = builder.experts(i, RouterWeights::Softmax, Bias::None)?;
         let hidden = match builder.size("expert_shared_feed_forward_length")? {
             Some(hidden) => hidden,
             None => builder.required("feed_forward_length")?,
         };
-        let names = ["gate", "up", "down"].map(|part| format!("blk.{i}.ffn_{part}_shexp"));
-        let shared = builder.gated_named(names, hidden, Activation::Silu, Bias::None)?;
+        let mlp = builder.shared_expert(i, hidden)?;
         let gate = builder.linear(&format!("blk.{i}.ffn_gate_inp_shexp"), builder.dim, 1, Bias::None)?;
-        experts.shared = Some((shared, gate));
+        experts.shared = Some(Shared { mlp, gate: Some(gate) });
         pre_norm(builder, i, attention, Ffn::Experts(experts.into()))
     })
 }
@@ -57,7 +56,7 @@ pub(super) fn qwen3moe(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     builder.causal(|builder, i| {
         let attention = attention_with_norms(builder, i)?;
-        let ffn = Ffn::Experts(builder.experts(i, Routing::SoftmaxOfChosen)?.into());
+        let ffn = Ffn::Experts(builder.experts(i, RouterWeights::SoftmaxOfChosen, Bias::None)?.into());
         pre_norm(builder, i, attention, ffn)
     })
 }

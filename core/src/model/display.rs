@@ -55,6 +55,9 @@ impl fmt::Display for Layer {
             Wiring::Sequential { mixer_pre, mixer_post, ffn_pre, ffn_post } => {
                 write!(f, "{}{}{}", before(mixer_pre), self.mixer, after(mixer_post))?;
                 self.fmt_residual(f)?;
+                if self.ffn == Ffn::None {
+                    return Ok(());
+                }
                 write!(f, "{}{}{}", before(ffn_pre), self.ffn, after(ffn_post))?;
                 self.fmt_residual(f)
             }
@@ -85,8 +88,45 @@ impl Layer {
 
 impl fmt::Display for Mixer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Attention(attention) = self;
-        attention.fmt(f)
+        match self {
+            Self::Attention(attention) => attention.fmt(f),
+            Self::Latent(latent) => latent.fmt(f),
+            Self::ShortConv(conv) => {
+                write!(f, "short convolution in {}, {}, out {}", conv.input, conv.conv, conv.out)
+            }
+            Self::StateSpace(space) => space.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Latent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "latent attention {} heads of {}+{} over {}",
+            self.n_heads, self.plain, self.rope.dims, self.rank
+        )?;
+        match &self.q {
+            LatentQuery::Direct(q) => write!(f, ", q {q}")?,
+            LatentQuery::LowRank { down, norm, up } => write!(f, ", q {down} > {norm} > {up}")?,
+        }
+        write!(f, ", kv {} > {}, {}", self.kv, self.kv_norm, self.rope)?;
+        write!(f, ", causal, x {}, values of {}, out {}", self.scale, self.value, self.out)
+    }
+}
+
+impl fmt::Display for StateSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state space {} heads of {}x{}", self.n_heads, self.head_dim(), self.state)?;
+        write!(f, " in {} groups, in {}, {}", self.n_groups, self.input, self.conv)?;
+        write!(f, ", {} per group, out {}", self.norm, self.out)
+    }
+}
+
+impl fmt::Display for Conv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "conv of {} over {}", self.taps, self.width)?;
+        if self.bias.is_some() { write!(f, "+bias") } else { Ok(()) }
     }
 }
 
@@ -113,6 +153,9 @@ impl fmt::Display for Attention {
             Mask::SlidingBothWays(window) => write!(f, ", both ways window {window}")?,
         }
         write!(f, ", x {}{}", self.scale, capped(self.softcap))?;
+        if self.sinks.is_some() {
+            write!(f, ", sinks")?;
+        }
         if let Some(norm) = &self.sub_norm {
             write!(f, ", {norm}")?;
         }
@@ -141,6 +184,7 @@ impl fmt::Display for Rope {
 impl fmt::Display for Ffn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::None => write!(f, "no ffn"),
             Self::Dense(mlp) => mlp.fmt(f),
             Self::Experts(experts) => experts.fmt(f),
         }
@@ -163,15 +207,24 @@ impl fmt::Display for Mlp {
 
 impl fmt::Display for Experts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} of {} experts by {:?}, {:?} of {}",
-            self.n_used, self.n_experts, self.routing, self.activation, self.hidden
-        )?;
+        write!(f, "{} of {} experts by {}", self.n_used, self.n_experts, self.routing)?;
+        let bias = if self.up.bias.is_some() { "+bias" } else { "" };
+        write!(f, ", router {}, {:?} of {}{bias}", self.router, self.activation, self.hidden)?;
         match &self.shared {
-            Some((mlp, _)) => write!(f, ", and gated for all: {mlp}"),
+            Some(Shared { mlp, gate: Some(_) }) => write!(f, ", and gated for all: {mlp}"),
+            Some(Shared { mlp, gate: None }) => write!(f, ", and for all: {mlp}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Routing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.weights)?;
+        if self.choice_bias.is_some() {
+            write!(f, " chosen with a bias")?;
+        }
+        if self.scale == 1.0 { Ok(()) } else { write!(f, " x {}", self.scale) }
     }
 }
 

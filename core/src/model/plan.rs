@@ -4,9 +4,16 @@
 //! never learns the architecture's name. Nothing here assumes a CPU. Tensors appear as positions in
 //! [`crate::gguf::File::tensors`].
 
+mod mixer;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+pub use mixer::{
+    Attention, Conv, Kept, KvShape, Latent, LatentQuery, Mask, Mixer, QkNorm, Qkv, Rope, RopePairs,
+    RopeScaling, ShortConv, StateSpace, Values,
+};
 
 /// Position of a tensor in the file's table.
 pub type TensorId = usize;
@@ -109,170 +116,12 @@ pub enum Wiring {
     PostNorm { after_mixer: Norm, after_ffn: Norm },
 }
 
-/// The half of a block that looks at other positions. State-space layers would be another variant.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Mixer {
-    /// Multi-head attention, grouped or not.
-    Attention(Box<Attention>),
-}
-
-/// `out(sub_norm(softmax(softcap(scale * q k) + mask) v))`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Attention {
-    /// Query heads.
-    pub n_heads: usize,
-    /// Key and value heads; divides `n_heads`.
-    pub n_kv_heads: usize,
-    /// Width of a query or key head.
-    pub head_dim: usize,
-    /// The projections.
-    pub qkv: Qkv,
-    /// Normalisation of queries and keys before the rotation.
-    pub qk_norm: QkNorm,
-    /// Rotary positions; none on some layers of some models.
-    pub rope: Option<Rope>,
-    /// Who sees whom.
-    pub mask: Mask,
-    /// Multiplies `q k`.
-    pub scale: f32,
-    /// `cap * tanh(score / cap)`.
-    pub softcap: Option<f32>,
-    /// BitNet's norm before the output projection.
-    pub sub_norm: Option<Norm>,
-    /// The output projection.
-    pub out: Linear,
-}
-
-impl Attention {
-    /// Width of all queries.
-    pub fn q_dim(&self) -> usize {
-        self.n_heads * self.head_dim
-    }
-
-    /// Width of all keys, and of all values.
-    pub fn kv_dim(&self) -> usize {
-        self.n_kv_heads * self.head_dim
-    }
-}
-
-/// The projections to queries, keys and values.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs)]
-pub enum Qkv {
-    Separate {
-        q: Linear,
-        k: Linear,
-        v: Linear,
-    },
-    /// One matrix whose rows are all queries, then all keys, then all values.
-    Fused(Linear),
-}
-
-/// Normalisation of queries and keys.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs)]
-pub enum QkNorm {
-    None,
-    /// Every head by itself; the weights hold one head, or all of them.
-    PerHead {
-        q: Norm,
-        k: Norm,
-    },
-    /// The whole projection as one vector.
-    Whole {
-        q: Norm,
-        k: Norm,
-    },
-}
-
-/// Which positions `j` a token at position `i` attends to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mask {
-    /// `j <= i`.
-    Causal,
-    /// `0 <= i - j < window`.
-    Sliding(usize),
-    /// All (encoders).
-    Full,
-    /// `|i - j| <= window / 2` (encoders).
-    SlidingBothWays(usize),
-}
-
-impl Mask {
-    /// The first position that a token at position `i` attends to.
-    pub fn oldest_seen(self, i: usize) -> usize {
-        match self {
-            Self::Causal | Self::Full => 0,
-            Self::Sliding(window) => (i + 1).saturating_sub(window),
-            Self::SlidingBothWays(window) => i.saturating_sub(window / 2),
-        }
-    }
-}
-
-/// Rotary position embedding (Su et al., 2021) with its extensions to longer contexts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rope {
-    /// Which elements of a head form a pair.
-    pub pairs: RopePairs,
-    /// Leading elements of a head that rotate; even.
-    pub dims: usize,
-    /// Pair `i` of `dims / 2` rotates by `position * base^(-2i / dims)`, before scaling.
-    pub base: f32,
-    /// The extension to longer contexts.
-    pub scaling: RopeScaling,
-}
-
-/// Which elements of a head form a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RopePairs {
-    /// `2i` and `2i + 1` (files of the LLaMA kind hold permuted Q and K for it).
-    Interleaved,
-    /// `i` and `i + dims / 2` (GPT-NeoX and most others).
-    Halves,
-}
-
-/// How rotations stretch to contexts longer than the first training's.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// Positions divided by a factor.
-    Linear {
-        /// At least 1 in practice.
-        factor: f32,
-    },
-    /// Each pair's frequency divided by an element of a tensor (LLaMA 3).
-    Factors(TensorId),
-    /// YaRN (Peng et al., 2023), with llama.cpp's rounding of the correction range.
-    Yarn {
-        /// How much longer than the original.
-        factor: f32,
-        /// Tokens of context before the extension.
-        original_context: usize,
-        /// Pairs that rotate more often than this over the original context keep their frequency.
-        beta_fast: f32,
-        /// Pairs that rotate less often than this are interpolated.
-        beta_slow: f32,
-        /// Multiplies the rotated vectors, on top of YaRN's own `1 + 0.1 ln(factor)`.
-        attention_factor: f32,
-    },
-    /// Phi-3's: one set of factors for sessions within the original context, one for longer ones.
-    Long {
-        /// Divisors of the frequencies within the original context.
-        short: TensorId,
-        /// Divisors of the frequencies in longer sessions.
-        long: TensorId,
-        /// Tokens of context before the extension.
-        original_context: usize,
-        /// Multiplies the rotated vectors.
-        attention_factor: f32,
-    },
-}
-
 /// The half of a block that looks at its own position.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs)]
 pub enum Ffn {
+    /// Mamba's blocks are all mixer.
+    None,
     Dense(Mlp),
     Experts(Box<Experts>),
 }
@@ -316,6 +165,9 @@ pub enum Activation {
     GeluErf,
     /// `max(x, 0)^2`.
     ReluSquared,
+    /// gpt-oss, with a gate `g` and beside it `u`: `g * sigmoid(1.702 g) * (u + 1)`, where `g` is at most 7 and `u` at
+    /// most 7 from 0.
+    SiluClamped,
 }
 
 /// A mixture of experts: a router picks some FFNs per token.
@@ -331,25 +183,58 @@ pub struct Experts {
     pub routing: Routing,
     /// Width of an expert's hidden vector.
     pub hidden: usize,
-    /// Stacked gate projections, `[dim, hidden, n_experts]`.
-    pub gate: TensorId,
-    /// Stacked up projections, `[dim, hidden, n_experts]`.
-    pub up: TensorId,
-    /// Stacked down projections, `[hidden, dim, n_experts]`.
-    pub down: TensorId,
+    /// `[dim, hidden, n_experts]`.
+    pub gate: Stacked,
+    /// `[dim, hidden, n_experts]`.
+    pub up: Stacked,
+    /// `[hidden, dim, n_experts]`.
+    pub down: Stacked,
     /// The nonlinearity.
     pub activation: Activation,
-    /// An FFN that works on every token, and the projection whose sigmoid weighs it.
-    pub shared: Option<(Mlp, Linear)>,
+    /// An FFN that works on every token.
+    pub shared: Option<Shared>,
 }
 
-/// How router scores become the weights of the chosen experts.
+/// A linear map for each expert, in one tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stacked {
+    /// `[n_in, n_out, n_experts]`.
+    pub weight: TensorId,
+    /// `[n_out, n_experts]`.
+    pub bias: Option<TensorId>,
+}
+
+/// An FFN that works on every token beside the chosen experts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shared {
+    /// The FFN.
+    pub mlp: Mlp,
+    /// The projection whose sigmoid weighs it; without it, it counts whole.
+    pub gate: Option<Linear>,
+}
+
+/// How a router's scores become the weights of the experts it chooses, those with the highest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Routing {
+    /// Scores to weights.
+    pub weights: RouterWeights,
+    /// Added to the weights to choose by, and only then, `[n_experts]`.
+    pub choice_bias: Option<TensorId>,
+    /// Multiplies the weights.
+    pub scale: f32,
+}
+
+/// How a score becomes a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Routing {
+pub enum RouterWeights {
     /// Softmax over all experts.
     Softmax,
     /// Softmax over the chosen ones.
     SoftmaxOfChosen,
+    /// `sigmoid(score)`.
+    Sigmoid,
+    /// `sigmoid(score)`, divided by the sum over the chosen ones.
+    SigmoidOfChosen,
 }
 
 /// `y = W x + b`.
@@ -393,78 +278,73 @@ impl Plan {
         matches!(self.head, Head::Embedding { .. })
     }
 
-    /// Calls `f` for every tensor that is a vector of weights (norms, biases, rotation factors), not a matrix.
+    /// Calls `f` for every tensor that is read as numbers (norms, biases, rotation factors), not multiplied with.
     pub(crate) fn for_each_vector(&self, f: &mut impl FnMut(TensorId)) {
-        let mut linears: Vec<&Linear> = Vec::new();
-        let mut norms: Vec<&Norm> = self.norm.iter().chain(&self.embed.norm).collect();
+        let mut parts = Parts::default();
+        parts.norms.extend(self.norm.iter().chain(&self.embed.norm));
         match &self.head {
-            Head::Logits { linear, .. } => linears.push(linear),
-            Head::Embedding { dense, .. } => linears.extend(dense),
+            Head::Logits { linear, .. } => parts.linears.push(linear),
+            Head::Embedding { dense, .. } => parts.linears.extend(dense),
         }
-        for layer in &self.layers {
-            layer.parts(&mut linears, &mut norms);
-            let Mixer::Attention(attention) = &layer.mixer;
-            match attention.rope.as_ref().map(|rope| &rope.scaling) {
-                Some(RopeScaling::Factors(factors)) => f(*factors),
-                Some(RopeScaling::Long { short, long, .. }) => {
-                    f(*short);
-                    f(*long);
-                }
-                _ => {}
-            }
-        }
-        linears.iter().filter_map(|linear| linear.bias).for_each(&mut *f);
-        for norm in norms {
+        self.layers.iter().for_each(|layer| layer.parts(&mut parts));
+        parts.vectors.into_iter().for_each(&mut *f);
+        parts.linears.iter().filter_map(|linear| linear.bias).for_each(&mut *f);
+        for norm in parts.norms {
             f(norm.weight);
             norm.bias.into_iter().for_each(&mut *f);
         }
     }
 }
 
+/// The pieces of a plan that have weights.
+#[derive(Default)]
+struct Parts<'a> {
+    linears: Vec<&'a Linear>,
+    norms: Vec<&'a Norm>,
+    /// Tensors that are read as numbers, beside those of the others.
+    vectors: Vec<TensorId>,
+}
+
 impl Layer {
-    /// Collects the layer's linear maps and norms.
-    fn parts<'a>(&'a self, linears: &mut Vec<&'a Linear>, norms: &mut Vec<&'a Norm>) {
-        let Mixer::Attention(attention) = &self.mixer;
-        match &attention.qkv {
-            Qkv::Separate { q, k, v } => linears.extend([q, k, v]),
-            Qkv::Fused(qkv) => linears.push(qkv),
-        }
-        linears.push(&attention.out);
-        norms.extend(&attention.sub_norm);
-        match &attention.qk_norm {
-            QkNorm::None => {}
-            QkNorm::PerHead { q, k } | QkNorm::Whole { q, k } => norms.extend([q, k]),
-        }
+    fn parts<'a>(&'a self, parts: &mut Parts<'a>) {
+        self.mixer.parts(parts);
         match &self.ffn {
-            Ffn::Dense(mlp) => mlp.parts(linears, norms),
-            Ffn::Experts(experts) => {
-                linears.push(&experts.router);
-                if let Some((mlp, gate)) = &experts.shared {
-                    mlp.parts(linears, norms);
-                    linears.push(gate);
-                }
-            }
+            Ffn::None => {}
+            Ffn::Dense(mlp) => mlp.parts(parts),
+            Ffn::Experts(experts) => experts.parts(parts),
         }
         match &self.wiring {
             Wiring::Sequential { mixer_pre, mixer_post, ffn_pre, ffn_post } => {
-                norms.extend([mixer_pre, mixer_post, ffn_pre, ffn_post].into_iter().flatten());
+                parts.norms.extend([mixer_pre, mixer_post, ffn_pre, ffn_post].into_iter().flatten());
             }
             Wiring::Parallel { mixer_pre, ffn_pre } => {
-                norms.push(mixer_pre);
-                norms.extend(ffn_pre);
+                parts.norms.push(mixer_pre);
+                parts.norms.extend(ffn_pre);
             }
-            Wiring::PostNorm { after_mixer, after_ffn } => norms.extend([after_mixer, after_ffn]),
+            Wiring::PostNorm { after_mixer, after_ffn } => parts.norms.extend([after_mixer, after_ffn]),
         }
     }
 }
 
 impl Mlp {
-    fn parts<'a>(&'a self, linears: &mut Vec<&'a Linear>, norms: &mut Vec<&'a Norm>) {
+    fn parts<'a>(&'a self, parts: &mut Parts<'a>) {
         match &self.up {
-            Up::Plain(up) | Up::GatedFused(up) => linears.push(up),
-            Up::Gated { gate, up } => linears.extend([gate, up]),
+            Up::Plain(up) | Up::GatedFused(up) => parts.linears.push(up),
+            Up::Gated { gate, up } => parts.linears.extend([gate, up]),
         }
-        linears.push(&self.down);
-        norms.extend(&self.sub_norm);
+        parts.linears.push(&self.down);
+        parts.norms.extend(&self.sub_norm);
+    }
+}
+
+impl Experts {
+    fn parts<'a>(&'a self, parts: &mut Parts<'a>) {
+        parts.linears.push(&self.router);
+        parts.vectors.extend(self.routing.choice_bias);
+        parts.vectors.extend([self.gate, self.up, self.down].iter().filter_map(|stacked| stacked.bias));
+        if let Some(shared) = &self.shared {
+            shared.mlp.parts(parts);
+            parts.linears.extend(&shared.gate);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::elementwise::softcap;
 use super::matmul::Cx;
 use crate::cache::LayerCache;
 use crate::exec::for_chunks;
-use crate::model::plan::{Attention, Mask};
+use crate::model::plan::Mask;
 use crate::simd::{Isa, Kernel};
 
 /// Scores that are made before they are used.
@@ -37,26 +37,38 @@ impl Positions {
     }
 }
 
-/// `out = softmax(scale q k) v` for every head of every token. `q` and `out`: tokens x `q_dim`; the cache already
-/// holds the tokens' keys and values.
+/// What query heads do with scores.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queries<'a> {
+    pub(crate) n_heads: usize,
+    pub(crate) scale: f32,
+    pub(crate) softcap: Option<f32>,
+    /// A score of each head that has no value.
+    pub(crate) sinks: Option<&'a [f32]>,
+}
+
+/// `out = softmax(scale q k) v` for every head of every token. `q`: tokens x heads of the cache's key width; `out`:
+/// tokens x heads of its value width. The cache already holds the tokens' keys and values.
 pub(crate) fn attend(
     cx: &Cx<'_>,
-    attention: &Attention,
+    queries: &Queries<'_>,
     cache: &LayerCache,
     positions: Positions,
     q: &[f32],
     out: &mut [f32],
 ) {
-    let heads_per_group = attention.n_heads / attention.n_kv_heads;
+    let shape = cache.shape();
+    let heads_per_group = queries.n_heads / shape.n_heads;
     let work = q.len().saturating_mul(positions.first + positions.n);
-    for_chunks(cx.exec_for(work), out, attention.head_dim, |i, out| {
-        let (token, head) = (i / attention.n_heads, i % attention.n_heads);
+    for_chunks(cx.exec_for(work), out, shape.value, |i, out| {
+        let (token, head) = (i / queries.n_heads, i % queries.n_heads);
         cx.level.run(Head {
-            q: &q[i * attention.head_dim..][..attention.head_dim],
+            q: &q[i * shape.key..][..shape.key],
             kv_head: head / heads_per_group,
-            seen: positions.seen_by(attention.mask, token),
-            scale: attention.scale,
-            softcap: attention.softcap,
+            seen: positions.seen_by(shape.mask, token),
+            scale: queries.scale,
+            softcap: queries.softcap,
+            sink: queries.sinks.map(|sinks| sinks[head]),
             cache,
             out,
         });
@@ -70,6 +82,7 @@ struct Head<'a> {
     seen: Range<usize>,
     scale: f32,
     softcap: Option<f32>,
+    sink: Option<f32>,
     cache: &'a LayerCache,
     out: &'a mut [f32],
 }
@@ -81,7 +94,7 @@ impl Kernel for Head<'_> {
     fn run<I: Isa>(self, isa: I) {
         self.out.fill(0.0);
         let mut scores = [0.0; BLOCK];
-        let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
+        let (mut max, mut sum) = self.sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0));
         for start in self.seen.clone().step_by(BLOCK) {
             let block = start..(start + BLOCK).min(self.seen.end);
             let scores = &mut scores[..block.len()];

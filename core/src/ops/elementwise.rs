@@ -16,11 +16,12 @@ pub(crate) fn activate(cx: &Cx<'_>, activation: Activation, hidden: &mut [f32]) 
     });
 }
 
-/// `up = act(gate) * up`, in place.
+/// `up = act(gate) * up`, or what the activation makes of both, in place.
 pub(crate) fn gate(cx: &Cx<'_>, activation: Activation, gate: &[f32], up: &mut [f32]) {
     let function = function(cx, activation);
     for_chunks(cx.exec_for(up.len()), up, CHUNK, |i, up| {
-        up.iter_mut().zip(&gate[i * CHUNK..]).for_each(|(up, &gate)| *up *= function(gate));
+        let gate = &gate[i * CHUNK..][..up.len()];
+        up.iter_mut().zip(gate).for_each(|(up, &gate)| *up = function(gate) * beside(activation, *up));
     });
 }
 
@@ -30,7 +31,7 @@ pub(crate) fn gate_fused(cx: &Cx<'_>, activation: Activation, both: &[f32], hidd
     for_chunks(cx.exec_for(out.len()), out, hidden, |row, out| {
         let (gate, up) = both[2 * row * hidden..][..2 * hidden].split_at(hidden);
         for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-            *out = function(gate) * up;
+            *out = function(gate) * beside(activation, up);
         }
     });
 }
@@ -38,7 +39,7 @@ pub(crate) fn gate_fused(cx: &Cx<'_>, activation: Activation, both: &[f32], hidd
 /// The function of an activation.
 fn function(cx: &Cx<'_>, activation: Activation) -> fn(f32) -> f32 {
     match (activation, cx.precision) {
-        (Activation::Silu, _) => |x| x * sigmoid(x),
+        (Activation::Silu, _) => silu,
         (Activation::GeluTanh, Precision::Fast) => gelu_tanh,
         (Activation::GeluTanh, Precision::Exact) => gelu_tanh_of_ggml,
         (Activation::GeluErf, _) => |x| 0.5 * x * (1.0 + libm::erff(x * core::f32::consts::FRAC_1_SQRT_2)),
@@ -46,6 +47,21 @@ fn function(cx: &Cx<'_>, activation: Activation) -> fn(f32) -> f32 {
             let positive = x.max(0.0);
             positive * positive
         },
+        (Activation::SiluClamped, _) => |x| {
+            let x = x.min(LIMIT);
+            x * sigmoid(1.702 * x)
+        },
+    }
+}
+
+/// gpt-oss keeps gates below this, and what they multiply within as much of 0.
+const LIMIT: f32 = 7.0;
+
+/// What a gate multiplies, made of the up projection.
+fn beside(activation: Activation, up: f32) -> f32 {
+    match activation {
+        Activation::SiluClamped => up.clamp(-LIMIT, LIMIT) + 1.0,
+        Activation::Silu | Activation::GeluTanh | Activation::GeluErf | Activation::ReluSquared => up,
     }
 }
 
@@ -61,9 +77,19 @@ fn gelu_tanh_of_ggml(x: f32) -> f32 {
     half(gelu_tanh(half(x)))
 }
 
+/// `x * sigmoid(x)`.
+pub(crate) fn silu(x: f32) -> f32 {
+    x * sigmoid(x)
+}
+
 /// `1 / (1 + exp(-x))`.
 pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + libm::expf(-x))
+}
+
+/// `ln(1 + exp(x))`.
+pub(crate) fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { libm::log1pf(libm::expf(x)) }
 }
 
 /// `x += scale * y`.
@@ -122,6 +148,26 @@ mod tests {
         close(Activation::GeluErf, -1.0, -0.158_655_3);
         close(Activation::ReluSquared, 3.0, 9.0);
         close(Activation::ReluSquared, -3.0, 0.0);
+        close(Activation::SiluClamped, 1.0, 0.845_795_8);
+        close(Activation::SiluClamped, 100.0, 6.999_953);
+    }
+
+    #[test]
+    fn clamped_gates_multiply_one_more() {
+        let cx = Cx { level: Level::baseline(), exec: &Inline, precision: Precision::Fast };
+        let mut up = [0.0, 100.0, -100.0];
+        gate(&cx, Activation::SiluClamped, &[1.0; 3], &mut up);
+        [1.0, 8.0, -6.0]
+            .iter()
+            .zip(up)
+            .for_each(|(x, up)| assert!((x * 0.845_795_8 - up).abs() < 1e-5, "{up}"));
+    }
+
+    #[test]
+    fn softplus_at_points_known_by_definition() {
+        for (x, expected) in [(0.0, core::f32::consts::LN_2), (30.0, 30.0), (-30.0, 9.357_623e-14)] {
+            assert!((softplus(x) / expected - 1.0).abs() < 1e-6, "{x}");
+        }
     }
 
     #[test]

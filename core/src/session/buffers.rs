@@ -3,17 +3,17 @@
 use alloc::vec::Vec;
 
 use super::{Options, capacity, resolve};
-use crate::cache::zeroed;
+use crate::cache::{Cache, zeroed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
-use crate::model::plan::{Ffn, Head, Mixer, Mlp, Plan, Qkv, Up};
+use crate::model::plan::{Ffn, Head, LatentQuery, Mixer, Mlp, Plan, Qkv, Up};
 use crate::ops::activations::Activations;
 use crate::ops::rope::RopeTable;
 
 /// Bytes that a session allocates, beside the model itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Keys and values.
+    /// Keys and values, and the states of recurrent layers.
     pub kv: u64,
     /// Everything else: activations, logits, the list of tokens.
     pub buffers: u64,
@@ -38,11 +38,9 @@ impl Model {
         let mut kv: u64 = 0;
         let mut ropes: Vec<RopeTable> = Vec::new();
         for layer in &plan.layers {
-            let Mixer::Attention(attention) = &layer.mixer;
-            let elements = 2 * attention.kv_dim() as u64 * options.kv.bytes() as u64;
-            let bytes = (capacity(attention.mask, &options) as u64).checked_mul(elements);
+            let bytes = Cache::bytes(options.kv, layer.mixer.kept(), |mask| capacity(mask, &options));
             kv = bytes.and_then(|bytes| kv.checked_add(bytes)).ok_or_else(too_large)?;
-            if let Some(rope) = &attention.rope {
+            if let Some(rope) = layer.mixer.rope() {
                 let table = RopeTable::new(self, rope, options.context);
                 if !ropes.contains(&table) {
                     ropes.push(table);
@@ -110,10 +108,16 @@ buffers! {
     k: f32,
     /// Values.
     v: f32,
-    /// The output of projections that are stored as one: queries, keys and values; gate and up.
+    /// The output of projections that are stored as one: queries, keys and values; gate and up; a recurrent mixer's.
     fused: f32,
-    /// What the heads return.
+    /// What the heads return, or a recurrent mixer.
     attended: f32,
+    /// Low-rank queries.
+    low_rank: f32,
+    /// The rows of one head of latent attention, gathered.
+    head: f32,
+    /// What they become on the way into the latent space or out of it.
+    head_out: f32,
     /// An FFN's gate.
     gate: f32,
     /// An FFN's hidden vector.
@@ -167,7 +171,10 @@ impl Sizes {
             k: rows(widths.kv)?,
             v: rows(widths.kv)?,
             fused: rows(widths.fused)?,
-            attended: rows(widths.q)?,
+            attended: rows(widths.attended)?,
+            low_rank: rows(widths.low_rank)?,
+            head: rows(widths.head)?,
+            head_out: rows(widths.head)?,
             gate: rows(widths.gate)?,
             up: rows(widths.hidden)?,
             router: rows(widths.experts)?,
@@ -192,6 +199,9 @@ struct Widths {
     q: usize,
     kv: usize,
     fused: usize,
+    attended: usize,
+    low_rank: usize,
+    head: usize,
     gate: usize,
     hidden: usize,
     experts: usize,
@@ -200,25 +210,53 @@ struct Widths {
 
 impl Widths {
     fn add_mixer(&mut self, mixer: &Mixer) {
-        let Mixer::Attention(attention) = mixer;
-        self.q = self.q.max(attention.q_dim());
-        self.kv = self.kv.max(attention.kv_dim());
-        self.input = self.input.max(attention.q_dim());
-        if let Qkv::Fused(qkv) = &attention.qkv {
-            self.fused = self.fused.max(qkv.n_out);
+        match mixer {
+            Mixer::Attention(attention) => {
+                self.q = self.q.max(attention.q_dim());
+                self.kv = self.kv.max(attention.kv_dim());
+                self.add_attended(attention.q_dim());
+                if let Qkv::Fused(qkv) = &attention.qkv {
+                    self.fused = self.fused.max(qkv.n_out);
+                }
+            }
+            Mixer::Latent(latent) => {
+                self.q = self.q.max(latent.n_heads * latent.key_dim());
+                self.kv = self.kv.max(latent.key_dim());
+                self.add_attended(latent.n_heads * latent.rank);
+                self.fused = self.fused.max(latent.n_heads * latent.query_dim().max(latent.value));
+                self.head = self.head.max(latent.plain).max(latent.rank).max(latent.value);
+                if let LatentQuery::LowRank { down, .. } = &latent.q {
+                    self.low_rank = self.low_rank.max(down.n_out);
+                }
+                self.input = self.input.max(self.head).max(self.low_rank).max(latent.out.n_in);
+            }
+            Mixer::ShortConv(conv) => {
+                self.fused = self.fused.max(conv.input.n_out);
+                self.add_attended(conv.conv.width);
+            }
+            Mixer::StateSpace(space) => {
+                self.fused = self.fused.max(space.input.n_out);
+                self.add_attended(space.inner);
+            }
         }
+    }
+
+    fn add_attended(&mut self, width: usize) {
+        self.attended = self.attended.max(width);
+        self.input = self.input.max(width);
     }
 
     fn add_ffn(&mut self, ffn: &Ffn) {
         match ffn {
+            Ffn::None => {}
             Ffn::Dense(mlp) => self.add_mlp(mlp),
             Ffn::Experts(experts) => {
                 self.add_hidden(experts.hidden);
                 self.gate = self.gate.max(experts.hidden);
                 self.experts = self.experts.max(experts.n_experts);
                 self.used = self.used.max(experts.n_used);
-                if let Some((mlp, _)) = &experts.shared {
-                    self.add_mlp(mlp);
+                if let Some(shared) = &experts.shared {
+                    self.add_mlp(&shared.mlp);
                 }
             }
         }

@@ -1,21 +1,20 @@
 //! The forward pass: interprets the plan, a batch of tokens at a time.
 
+mod attention;
+mod ffn;
+mod recurrent;
+
 use super::buffers::Buffers;
 use super::{Observer, Session};
-use crate::cache::LayerCache;
+use crate::cache::Cache;
 use crate::model::Model;
-use crate::model::plan::{
-    Attention, Experts, Ffn, Head, Layer, Linear, Mixer, Mlp, Norm, Plan, Pooling, QkNorm, Qkv, Routing, Up,
-    Wiring,
-};
+use crate::model::plan::{Ffn, Head, Layer, Linear, Mixer, Norm, Plan, Pooling, Wiring};
 use crate::ops::activations::Activations;
-use crate::ops::attention::{Positions, attend};
-use crate::ops::elementwise::{
-    activate, add_scaled, add_to_rows, gate, gate_fused, l2_normalize, sigmoid, softcap, softmax,
-};
+use crate::ops::attention::Positions;
+use crate::ops::elementwise::{add_scaled, add_to_rows, l2_normalize, softcap};
 use crate::ops::matmul::{Cx, Input, Matrix, matmul};
 use crate::ops::norm::{NormWeights, normalize};
-use crate::ops::rope::{RopeTable, rotate};
+use crate::ops::rope::RopeTable;
 
 impl Session {
     /// Works off the next `n` pending tokens; `buffers.x` then holds their stream after the last block.
@@ -143,7 +142,7 @@ struct Pass<'a> {
     positions: Positions,
     /// The layer's rotation, and where its angles begin.
     rope: Option<(&'a RopeTable, usize)>,
-    cache: &'a mut LayerCache,
+    cache: &'a mut Cache,
     buffers: &'a mut Buffers,
 }
 
@@ -154,6 +153,9 @@ impl Pass<'_> {
                 self.read_stream(mixer_pre.as_ref());
                 self.mixer(&layer.mixer);
                 self.add_to_stream(mixer_post.as_ref(), layer.residual_scale);
+                if layer.ffn == Ffn::None {
+                    return;
+                }
                 self.read_stream(ffn_pre.as_ref());
                 self.ffn(&layer.ffn);
                 self.add_to_stream(ffn_post.as_ref(), layer.residual_scale);
@@ -219,195 +221,21 @@ impl Pass<'_> {
 
     /// `o = mixer(h)`
     fn mixer(&mut self, mixer: &Mixer) {
-        let Mixer::Attention(attention) = mixer;
-        self.project(attention);
-        let n = self.positions.n;
-        let (q_dim, kv_dim, head_dim) = (attention.q_dim(), attention.kv_dim(), attention.head_dim);
-        let (cx, model) = (&self.cx, self.model);
-        let Buffers { q, k, v, attended, o, angles, activations, .. } = &mut *self.buffers;
-        let (q, k, v) = (&mut q[..n * q_dim], &mut k[..n * kv_dim], &v[..n * kv_dim]);
-        match &attention.qk_norm {
-            QkNorm::None => {}
-            QkNorm::PerHead { q: q_norm, k: k_norm } => {
-                normalize(cx, weights(model, q_norm), q_dim, head_dim, q);
-                normalize(cx, weights(model, k_norm), kv_dim, head_dim, k);
-            }
-            QkNorm::Whole { q: q_norm, k: k_norm } => {
-                normalize(cx, weights(model, q_norm), q_dim, q_dim, q);
-                normalize(cx, weights(model, k_norm), kv_dim, kv_dim, k);
-            }
-        }
-        if let Some((rope, at)) = self.rope {
-            let angles = &angles[at..];
-            rotate(cx, rope.pairs, angles, rope.n_pairs(), head_dim, q_dim, q);
-            rotate(cx, rope.pairs, angles, rope.n_pairs(), head_dim, kv_dim, k);
-        }
-        self.cache.write(cx.level, self.positions.first, k, v);
-        let attended = &mut attended[..n * q_dim];
-        attend(cx, attention, self.cache, self.positions, q, attended);
-        if let Some(norm) = &attention.sub_norm {
-            normalize(cx, weights(model, norm), q_dim, q_dim, attended);
-        }
-        apply(cx, model, activations, attended, [(&attention.out, &mut o[..n * attention.out.n_out])]);
-    }
-
-    /// `q, k, v = projections(h)`
-    fn project(&mut self, attention: &Attention) {
-        let (n, width) = (self.positions.n, self.width());
-        let (q_dim, kv_dim) = (attention.q_dim(), attention.kv_dim());
-        let Buffers { h, q, k, v, fused, activations, .. } = &mut *self.buffers;
-        let (q, k, v) = (&mut q[..n * q_dim], &mut k[..n * kv_dim], &mut v[..n * kv_dim]);
-        match &attention.qkv {
-            Qkv::Separate { q: wq, k: wk, v: wv } => {
-                apply(&self.cx, self.model, activations, &h[..width], [(wq, q), (wk, k), (wv, v)]);
-            }
-            Qkv::Fused(qkv) => {
-                let fused = &mut fused[..n * qkv.n_out];
-                apply(&self.cx, self.model, activations, &h[..width], [(qkv, &mut *fused)]);
-                for (i, row) in fused.chunks_exact(qkv.n_out).enumerate() {
-                    q[i * q_dim..][..q_dim].copy_from_slice(&row[..q_dim]);
-                    k[i * kv_dim..][..kv_dim].copy_from_slice(&row[q_dim..][..kv_dim]);
-                    v[i * kv_dim..][..kv_dim].copy_from_slice(&row[q_dim + kv_dim..]);
-                }
-            }
+        match mixer {
+            Mixer::Attention(attention) => self.attention(attention),
+            Mixer::Latent(latent) => self.latent(latent),
+            Mixer::ShortConv(conv) => self.short_conv(conv),
+            Mixer::StateSpace(space) => self.state_space(space),
         }
     }
 
     /// `o = ffn(h)`
     fn ffn(&mut self, ffn: &Ffn) {
+        let width = self.width();
         match ffn {
+            Ffn::None => self.buffers.o[..width].fill(0.0),
             Ffn::Dense(mlp) => self.mlp(mlp),
             Ffn::Experts(experts) => self.experts(experts),
-        }
-    }
-
-    fn mlp(&mut self, mlp: &Mlp) {
-        let (n, width) = (self.positions.n, self.width());
-        let (cx, model) = (&self.cx, self.model);
-        let Buffers { h, o, gate: gate_buffer, up, fused, activations, .. } = &mut *self.buffers;
-        let (h, up) = (&h[..width], &mut up[..n * mlp.hidden]);
-        match &mlp.up {
-            Up::Plain(w) => {
-                apply(cx, model, activations, h, [(w, &mut *up)]);
-                activate(cx, mlp.activation, up);
-            }
-            Up::Gated { gate: w_gate, up: w_up } => {
-                let gates = &mut gate_buffer[..n * mlp.hidden];
-                apply(cx, model, activations, h, [(w_gate, &mut *gates), (w_up, &mut *up)]);
-                gate(cx, mlp.activation, gates, up);
-            }
-            Up::GatedFused(w) => {
-                let both = &mut fused[..n * w.n_out];
-                apply(cx, model, activations, h, [(w, &mut *both)]);
-                gate_fused(cx, mlp.activation, both, mlp.hidden, up);
-            }
-        }
-        if let Some(norm) = &mlp.sub_norm {
-            normalize(cx, weights(model, norm), mlp.hidden, mlp.hidden, up);
-        }
-        apply(cx, model, activations, up, [(&mlp.down, &mut o[..n * mlp.down.n_out])]);
-    }
-
-    fn experts(&mut self, experts: &Experts) {
-        let width = self.width();
-        match &experts.shared {
-            None => self.buffers.o[..width].fill(0.0),
-            Some((mlp, shared_gate)) => {
-                self.mlp(mlp);
-                self.weigh_shared(shared_gate);
-            }
-        }
-        self.route(experts);
-        for expert in 0..experts.n_experts {
-            self.expert(experts, expert);
-        }
-    }
-
-    /// Multiplies the shared expert's output by the sigmoid of a projection of `h`.
-    fn weigh_shared(&mut self, shared_gate: &Linear) {
-        let (n, dim, width) = (self.positions.n, self.dim(), self.width());
-        let Buffers { h, o, router, activations, .. } = &mut *self.buffers;
-        let scores = &mut router[..n];
-        apply(&self.cx, self.model, activations, &h[..width], [(shared_gate, &mut *scores)]);
-        for (o, score) in o[..width].chunks_exact_mut(dim).zip(scores) {
-            let weight = sigmoid(*score);
-            o.iter_mut().for_each(|x| *x *= weight);
-        }
-    }
-
-    /// Chooses every token's experts and their weights.
-    fn route(&mut self, experts: &Experts) {
-        let (n, width) = (self.positions.n, self.width());
-        let Buffers { h, router, chosen, chosen_weight, activations, .. } = &mut *self.buffers;
-        let scores = &mut router[..n * experts.n_experts];
-        apply(&self.cx, self.model, activations, &h[..width], [(&experts.router, &mut *scores)]);
-        let rows = scores.chunks_exact_mut(experts.n_experts);
-        let chosen =
-            chosen.chunks_exact_mut(experts.n_used).zip(chosen_weight.chunks_exact_mut(experts.n_used));
-        for (scores, (chosen, weights)) in rows.zip(chosen) {
-            softmax(scores);
-            // Broken weights make NaN; they must not make the same expert be chosen twice.
-            scores.iter_mut().filter(|score| score.is_nan()).for_each(|score| *score = 0.0);
-            for (slot, weight) in chosen.iter_mut().zip(weights.iter_mut()) {
-                let mut best = 0;
-                for (i, score) in scores.iter().enumerate() {
-                    if *score > scores[best] {
-                        best = i;
-                    }
-                }
-                (*slot, *weight) = (best as u32, scores[best]);
-                // Probabilities are never below zero: not chosen again.
-                scores[best] = -1.0;
-            }
-            if experts.routing == Routing::SoftmaxOfChosen {
-                let sum: f32 = weights.iter().sum();
-                weights.iter_mut().for_each(|weight| *weight /= sum);
-            }
-        }
-    }
-
-    /// Lets one expert work on the tokens that chose it, and adds what it returns to `o`.
-    fn expert(&mut self, experts: &Experts, expert: usize) {
-        let (n, dim) = (self.positions.n, self.dim());
-        let (cx, model) = (&self.cx, self.model);
-        let Buffers {
-            h,
-            o,
-            gate: gate_buffer,
-            up,
-            chosen,
-            chosen_weight,
-            gathered,
-            expert_out,
-            origin,
-            activations,
-            ..
-        } = &mut *self.buffers;
-        let mut tokens = 0;
-        for (i, &choice) in chosen[..n * experts.n_used].iter().enumerate() {
-            if choice as usize == expert {
-                let token = i / experts.n_used;
-                gathered[tokens * dim..][..dim].copy_from_slice(&h[token * dim..][..dim]);
-                origin[tokens] = i as u32;
-                tokens += 1;
-            }
-        }
-        if tokens == 0 {
-            return;
-        }
-        let [w_gate, w_up, w_down] =
-            [experts.gate, experts.up, experts.down].map(|id| model.expert(id, expert, experts.n_experts));
-        let (gates, up) = (&mut gate_buffer[..tokens * experts.hidden], &mut up[..tokens * experts.hidden]);
-        let input = activations.prepare(cx, &gathered[..tokens * dim], dim, [w_gate.dtype(), w_up.dtype()]);
-        matmul(cx, &w_gate, &input, gates);
-        matmul(cx, &w_up, &input, up);
-        gate(cx, experts.activation, gates, up);
-        let out = &mut expert_out[..tokens * dim];
-        let input = activations.prepare(cx, up, experts.hidden, [w_down.dtype()]);
-        matmul(cx, &w_down, &input, out);
-        for (row, &i) in out.chunks_exact(dim).zip(&*origin) {
-            let token = i as usize / experts.n_used;
-            add_scaled(&mut o[token * dim..][..dim], chosen_weight[i as usize], row);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "MOTESAVE" | version: u32 | KV type: u32 | model: u64 | n_tokens: u64 | tokens: u32 each
-//! per layer: first position: u64 | keys and values of the positions from there on
+//! per layer: first position: u64 | keys and values of the positions from there on, or a recurrent state
 //! checksum of all before it: u64                                                  (little-endian throughout)
 //! ```
 //! Only the tokens that were worked off are saved. The context size is not part of it: a state fits any session of
@@ -15,7 +15,6 @@ use super::Session;
 use crate::cache::KvType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
-use crate::model::plan::Mixer;
 
 const MAGIC: [u8; 8] = *b"MOTESAVE";
 const VERSION: u32 = 1;
@@ -31,8 +30,8 @@ impl Session {
         out.extend((self.done as u64).to_le_bytes());
         self.tokens[..self.done].iter().for_each(|token| out.extend(token.to_le_bytes()));
         for cache in &self.caches {
-            out.extend((cache.oldest() as u64).to_le_bytes());
-            (cache.oldest()..self.done).for_each(|position| cache.save(position, &mut out));
+            out.extend((cache.first_saved(self.done) as u64).to_le_bytes());
+            cache.save(self.done, &mut out);
         }
         let checksum = hash(&out);
         out.extend(checksum.to_le_bytes());
@@ -85,18 +84,13 @@ impl Session {
         Ok(())
     }
 
-    /// Each layer's first saved position, and its rows.
+    /// Each layer's first saved position, and what it kept.
     fn saved_layers<'b>(&self, input: &mut Fields<'b>, n: usize) -> Result<Vec<(usize, &'b [u8])>> {
         let mut layers = Vec::with_capacity(self.caches.len());
-        for (cache, layer) in self.caches.iter().zip(&self.model.plan().layers) {
-            let Mixer::Attention(attention) = &layer.mixer;
+        for cache in &self.caches {
             let first = usize::try_from(input.u64()?).unwrap_or(usize::MAX);
-            if first > n || first > attention.mask.oldest_seen(n) {
-                return Err(damaged("a layer's positions are missing"));
-            }
-            let len = (n - first)
-                .checked_mul(cache.position_bytes())
-                .ok_or_else(|| damaged("a length overflows"))?;
+            let len =
+                cache.saved_bytes(first, n).ok_or_else(|| damaged("a layer's positions are missing"))?;
             layers.push((first, input.take(len)?));
         }
         if input.0.is_empty() { Ok(layers) } else { Err(damaged("bytes are left over")) }

@@ -1,0 +1,167 @@
+//! Mixers that attend: projections, rotation, cache, heads.
+
+use super::{Pass, apply, weights};
+use crate::cache::{Cache, LayerCache};
+use crate::model::plan::{Attention, Latent, LatentQuery, QkNorm, Qkv};
+use crate::ops::attention::{Queries, attend};
+use crate::ops::matmul::matmul;
+use crate::ops::norm::normalize;
+use crate::ops::rope::rotate;
+use crate::session::buffers::Buffers;
+
+impl Pass<'_> {
+    /// `o = attention(h)`
+    pub(super) fn attention(&mut self, attention: &Attention) {
+        self.project(attention);
+        let n = self.positions.n;
+        let (q_dim, kv_dim, head_dim) = (attention.q_dim(), attention.kv_dim(), attention.head_dim);
+        let (cx, model) = (&self.cx, self.model);
+        let Buffers { q, k, v, attended, o, angles, activations, .. } = &mut *self.buffers;
+        let (q, k, v) = (&mut q[..n * q_dim], &mut k[..n * kv_dim], &v[..n * kv_dim]);
+        match &attention.qk_norm {
+            QkNorm::None => {}
+            QkNorm::PerHead { q: q_norm, k: k_norm } => {
+                normalize(cx, weights(model, q_norm), q_dim, head_dim, q);
+                normalize(cx, weights(model, k_norm), kv_dim, head_dim, k);
+            }
+            QkNorm::Whole { q: q_norm, k: k_norm } => {
+                normalize(cx, weights(model, q_norm), q_dim, q_dim, q);
+                normalize(cx, weights(model, k_norm), kv_dim, kv_dim, k);
+            }
+        }
+        if let Some((rope, at)) = self.rope {
+            let angles = &angles[at..];
+            rotate(cx, rope.pairs, angles, rope.n_pairs(), head_dim, q_dim, q);
+            rotate(cx, rope.pairs, angles, rope.n_pairs(), head_dim, kv_dim, k);
+        }
+        let cache = rows(self.cache);
+        cache.write(cx.level, self.positions.first, k, v);
+        let attended = &mut attended[..n * q_dim];
+        let queries = Queries {
+            n_heads: attention.n_heads,
+            scale: attention.scale,
+            softcap: attention.softcap,
+            sinks: attention.sinks.map(|sinks| model.vector(sinks)),
+        };
+        attend(cx, &queries, cache, self.positions, q, attended);
+        if let Some(norm) = &attention.sub_norm {
+            normalize(cx, weights(model, norm), q_dim, q_dim, attended);
+        }
+        apply(cx, model, activations, attended, [(&attention.out, &mut o[..n * attention.out.n_out])]);
+    }
+
+    /// `q, k, v = projections(h)`
+    fn project(&mut self, attention: &Attention) {
+        let (n, width) = (self.positions.n, self.width());
+        let (q_dim, kv_dim) = (attention.q_dim(), attention.kv_dim());
+        let Buffers { h, q, k, v, fused, activations, .. } = &mut *self.buffers;
+        let (q, k, v) = (&mut q[..n * q_dim], &mut k[..n * kv_dim], &mut v[..n * kv_dim]);
+        match &attention.qkv {
+            Qkv::Separate { q: wq, k: wk, v: wv } => {
+                apply(&self.cx, self.model, activations, &h[..width], [(wq, q), (wk, k), (wv, v)]);
+            }
+            Qkv::Fused(qkv) => {
+                let fused = &mut fused[..n * qkv.n_out];
+                apply(&self.cx, self.model, activations, &h[..width], [(qkv, &mut *fused)]);
+                for (i, row) in fused.chunks_exact(qkv.n_out).enumerate() {
+                    q[i * q_dim..][..q_dim].copy_from_slice(&row[..q_dim]);
+                    k[i * kv_dim..][..kv_dim].copy_from_slice(&row[q_dim..][..kv_dim]);
+                    v[i * kv_dim..][..kv_dim].copy_from_slice(&row[q_dim + kv_dim..]);
+                }
+            }
+        }
+    }
+
+    /// `o = latent(h)`
+    pub(super) fn latent(&mut self, latent: &Latent) {
+        self.latent_queries(latent);
+        self.latent_keys(latent);
+        let n = self.positions.n;
+        let (n_heads, rank) = (latent.n_heads, latent.rank);
+        let (key_dim, value) = (latent.key_dim(), latent.value);
+        let (cx, model) = (&self.cx, self.model);
+        let Buffers { q, k, attended, fused, head, head_out, o, angles, activations, .. } =
+            &mut *self.buffers;
+        let (q, k) = (&mut q[..n * n_heads * key_dim], &mut k[..n * key_dim]);
+        if let Some((rope, at)) = self.rope {
+            let angles = &angles[at..];
+            rotate(cx, rope.pairs, angles, rope.n_pairs(), key_dim, n_heads * key_dim, q);
+            rotate(cx, rope.pairs, angles, rope.n_pairs(), key_dim, key_dim, k);
+        }
+        let cache = rows(self.cache);
+        cache.write(cx.level, self.positions.first, k, &[]);
+        let attended = &mut attended[..n * n_heads * rank];
+        let queries = Queries { n_heads, scale: latent.scale, softcap: None, sinks: None };
+        attend(cx, &queries, cache, self.positions, q, attended);
+        let values = &mut fused[..n * n_heads * value];
+        let (head, head_out) = (&mut head[..n * rank], &mut head_out[..n * value]);
+        for h in 0..n_heads {
+            let from = attended.chunks_exact(rank).skip(h).step_by(n_heads);
+            head.chunks_exact_mut(rank).zip(from).for_each(|(to, from)| to.copy_from_slice(from));
+            let w = model.expert(latent.value_up, h, n_heads);
+            matmul(cx, &w, &activations.prepare(cx, head, rank, [w.dtype()]), head_out);
+            let to = values.chunks_exact_mut(value).skip(h).step_by(n_heads);
+            to.zip(head_out.chunks_exact(value)).for_each(|(to, from)| to.copy_from_slice(from));
+        }
+        apply(cx, model, activations, values, [(&latent.out, &mut o[..n * latent.out.n_out])]);
+    }
+
+    /// `q`: for each head the part that will rotate, then the other, taken into the latent space.
+    fn latent_queries(&mut self, latent: &Latent) {
+        let (n, width) = (self.positions.n, self.width());
+        let (n_heads, plain, rotated, rank) = (latent.n_heads, latent.plain, latent.rope.dims, latent.rank);
+        let (query_dim, key_dim) = (latent.query_dim(), latent.key_dim());
+        let (cx, model) = (&self.cx, self.model);
+        let Buffers { h, q, fused, low_rank, head, head_out, activations, .. } = &mut *self.buffers;
+        let queries = &mut fused[..n * n_heads * query_dim];
+        match &latent.q {
+            LatentQuery::Direct(w) => apply(cx, model, activations, &h[..width], [(w, &mut *queries)]),
+            LatentQuery::LowRank { down, norm, up } => {
+                let low_rank = &mut low_rank[..n * down.n_out];
+                apply(cx, model, activations, &h[..width], [(down, &mut *low_rank)]);
+                normalize(cx, weights(model, norm), down.n_out, down.n_out, low_rank);
+                apply(cx, model, activations, low_rank, [(up, &mut *queries)]);
+            }
+        }
+        let q = &mut q[..n * n_heads * key_dim];
+        let (head, head_out) = (&mut head[..n * plain], &mut head_out[..n * rank]);
+        for h in 0..n_heads {
+            let from = queries.chunks_exact(query_dim).skip(h).step_by(n_heads);
+            head.chunks_exact_mut(plain).zip(from).for_each(|(to, from)| to.copy_from_slice(&from[..plain]));
+            let w = model.expert(latent.key_up, h, n_heads);
+            matmul(cx, &w, &activations.prepare(cx, head, plain, [w.dtype()]), head_out);
+            let to = q.chunks_exact_mut(key_dim).skip(h).step_by(n_heads);
+            to.zip(head_out.chunks_exact(rank)).for_each(|(to, from)| to[rotated..].copy_from_slice(from));
+        }
+        for (to, from) in q.chunks_exact_mut(key_dim).zip(queries.chunks_exact(query_dim)) {
+            to[..rotated].copy_from_slice(&from[plain..]);
+        }
+    }
+
+    /// `k`: the key that will rotate, then the normalised latent vector.
+    fn latent_keys(&mut self, latent: &Latent) {
+        let (n, width) = (self.positions.n, self.width());
+        let (rotated, rank, key_dim) = (latent.rope.dims, latent.rank, latent.key_dim());
+        let (cx, model) = (&self.cx, self.model);
+        let Buffers { h, k, v, head, activations, .. } = &mut *self.buffers;
+        let (k, projected, latents) = (&mut k[..n * key_dim], &mut v[..n * key_dim], &mut head[..n * rank]);
+        apply(cx, model, activations, &h[..width], [(&latent.kv, &mut *projected)]);
+        for (to, from) in latents.chunks_exact_mut(rank).zip(projected.chunks_exact(key_dim)) {
+            to.copy_from_slice(&from[..rank]);
+        }
+        normalize(cx, weights(model, &latent.kv_norm), rank, rank, latents);
+        let from = projected.chunks_exact(key_dim).zip(latents.chunks_exact(rank));
+        for (to, (projected, latent)) in k.chunks_exact_mut(key_dim).zip(from) {
+            to[..rotated].copy_from_slice(&projected[rank..]);
+            to[rotated..].copy_from_slice(latent);
+        }
+    }
+}
+
+/// The rows of a layer that attends.
+fn rows(cache: &mut Cache) -> &mut LayerCache {
+    match cache {
+        Cache::Rows(rows) => rows,
+        Cache::State(_) => unreachable!("the cache was made for the mixer"),
+    }
+}
