@@ -10,6 +10,7 @@ mod builder;
 mod falcon;
 mod gemma;
 mod gpt;
+mod gpt_oss;
 mod llama;
 mod phi;
 mod qwen;
@@ -58,6 +59,7 @@ archs! {
     "gptneox" => gpt::gptneox;
     "starcoder2" => gpt::starcoder2;
     "stablelm" => gpt::stablelm;
+    "gpt-oss" => gpt_oss::gpt_oss;
     "bitnet" => bitnet::bitnet;
     "bitnet-25" => bitnet::bitnet_b158;
     "bitnet-b1.58" => bitnet::bitnet_b158;
