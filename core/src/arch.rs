@@ -7,6 +7,7 @@
 mod bert;
 mod bitnet;
 mod builder;
+mod deepseek;
 mod falcon;
 mod gemma;
 mod gpt;
@@ -60,6 +61,7 @@ archs! {
     "starcoder2" => gpt::starcoder2;
     "stablelm" => gpt::stablelm;
     "gpt-oss" => gpt_oss::gpt_oss;
+    "deepseek2" => deepseek::deepseek2;
     "bitnet" => bitnet::bitnet;
     "bitnet-25" => bitnet::bitnet_b158;
     "bitnet-b1.58" => bitnet::bitnet_b158;
