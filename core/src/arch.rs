@@ -12,6 +12,7 @@ mod falcon;
 mod gemma;
 mod gpt;
 mod gpt_oss;
+mod lfm2;
 mod llama;
 mod phi;
 mod qwen;
@@ -62,6 +63,7 @@ archs! {
     "stablelm" => gpt::stablelm;
     "gpt-oss" => gpt_oss::gpt_oss;
     "deepseek2" => deepseek::deepseek2;
+    "lfm2" => lfm2::lfm2;
     "bitnet" => bitnet::bitnet;
     "bitnet-25" => bitnet::bitnet_b158;
     "bitnet-b1.58" => bitnet::bitnet_b158;
