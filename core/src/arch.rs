@@ -14,6 +14,7 @@ mod gpt;
 mod gpt_oss;
 mod lfm2;
 mod llama;
+mod mamba;
 mod phi;
 mod qwen;
 
@@ -64,6 +65,7 @@ archs! {
     "gpt-oss" => gpt_oss::gpt_oss;
     "deepseek2" => deepseek::deepseek2;
     "lfm2" => lfm2::lfm2;
+    "mamba2" => mamba::mamba2;
     "bitnet" => bitnet::bitnet;
     "bitnet-25" => bitnet::bitnet_b158;
     "bitnet-b1.58" => bitnet::bitnet_b158;

@@ -42,6 +42,13 @@ fn model(name: &str) -> Model {
     Model::new(&File::parse(Bytes::new(bytes)).expect("a file")).expect("a model")
 }
 
+/// Models of every kind of layer; the later ones where the full reference set is.
+fn kinds() -> impl Iterator<Item = &'static str> {
+    let small = ["llama-spm", "gemma2", "falcon", "phi3-longrope", "lfm2"];
+    let full = ["gpt-oss", "deepseek2", "mamba2"];
+    small.into_iter().chain(full.into_iter().filter(|name| golden("models").join(name).is_dir()))
+}
+
 fn session(model: &Model, batch: usize) -> Session {
     Session::new(model, Options { batch, kv: KvType::F32, ..Options::default() }).expect("a session")
 }
@@ -53,7 +60,7 @@ fn tokens(n: usize) -> Vec<u32> {
 
 #[test]
 fn steps_of_any_size_come_to_the_same() {
-    for name in ["llama-spm", "gemma2", "falcon", "phi3-longrope"] {
+    for name in kinds() {
         let model = model(name);
         let tokens = tokens(40);
         let expected = session(&model, 512).forward(&tokens).expect("forward").to_vec();
@@ -80,27 +87,32 @@ fn close(a: &[f32], b: &[f32]) -> bool {
 
 #[test]
 fn going_back_is_as_if_it_had_not_been() {
-    // Gemma 2's rings of 8 + 4 positions forget; the others can always go back.
-    for (name, rings) in [("llama-spm", false), ("gemma2", true)] {
+    // Rings of 8 + 4 positions forget, recurrent states cannot go back; the others always can.
+    for name in kinds() {
+        let rings = ["gemma2", "gpt-oss"].contains(&name);
+        let recurrent = ["lfm2", "mamba2"].contains(&name);
         let model = model(name);
-        let tokens = tokens(60);
+        let tokens = tokens(61);
         let mut session = session(&model, 4);
-        session.forward(&tokens).expect("forward");
-        for (n, expected) in [(58, 58), (20, if rings { 0 } else { 20 }), (0, 0)] {
+        session.forward(&tokens[..60]).expect("forward");
+        let near = if recurrent { 0 } else { 58 };
+        let far = if recurrent || rings { 0 } else { 20 };
+        for (n, expected) in [(60, 60), (58, near), (20, far), (0, 0)] {
             let left = session.rewind(n);
             assert_eq!(left, expected, "{name}: back to {n}");
-            let again = session.forward(&tokens[left..59]).expect("forward").to_vec();
-            let fresh = self::session(&model, 4).forward(&tokens[..59]).expect("forward").to_vec();
+            let end = left.max(58) + 1;
+            let again = session.forward(&tokens[left..end]).expect("forward").to_vec();
+            let fresh = self::session(&model, 4).forward(&tokens[..end]).expect("forward").to_vec();
             assert!(close(&again, &fresh), "{name}: back to {n}");
             session.rewind(0);
-            session.forward(&tokens).expect("forward");
+            session.forward(&tokens[..60]).expect("forward");
         }
     }
 }
 
 #[test]
 fn a_shifted_session_is_one_of_the_tokens_that_are_left() {
-    for name in ["llama-spm", "gemma2"] {
+    for name in kinds().filter(|name| *name != "phi3-longrope") {
         let model = model(name);
         let tokens = tokens(64);
         let mut session =
@@ -120,7 +132,7 @@ fn a_shifted_session_is_one_of_the_tokens_that_are_left() {
 
 #[test]
 fn memory_is_what_was_announced() {
-    for name in ["llama-spm", "gemma2", "falcon", "phi3-longrope"] {
+    for name in kinds() {
         let model = model(name);
         for (context, batch, kv) in [(64, 16, KvType::F16), (200, 512, KvType::F32), (7, 1, KvType::F16)] {
             let options = Options { context, batch, kv, ..Options::default() };
@@ -141,7 +153,7 @@ fn memory_is_what_was_announced() {
 
 #[test]
 fn decoding_allocates_nothing() {
-    for name in ["llama-spm", "gemma2", "falcon", "phi3-longrope"] {
+    for name in kinds() {
         let model = model(name);
         let mut session = session(&model, 16);
         session.forward(&tokens(20)).expect("forward");
@@ -184,7 +196,7 @@ fn tokens_that_do_not_exist_are_refused_whole() {
 
 #[test]
 fn a_saved_session_goes_on_where_it_was() {
-    for name in ["llama-spm", "gemma2"] {
+    for name in kinds() {
         let model = model(name);
         let tokens = tokens(40);
         let mut original = session(&model, 8);
@@ -198,7 +210,8 @@ fn a_saved_session_goes_on_where_it_was() {
         assert_eq!(restored.tokens(), tokens);
         assert_eq!(restored.forward(&[7]).expect("forward"), expected, "{name}");
         let back = restored.rewind(10);
-        assert_eq!(back, if name == "gemma2" { 0 } else { 10 });
+        let forgets = ["gemma2", "gpt-oss", "lfm2", "mamba2"].contains(&name);
+        assert_eq!(back, if forgets { 0 } else { 10 }, "{name}");
     }
 }
 
