@@ -54,7 +54,7 @@ fn observe(model: &Model, session: &mut Session, args: &ProbeArgs) -> Result<Num
         numbers.embedding = Some(session.embed_observed(tokens, &mut watcher)?.to_vec());
     } else {
         let last = session.forward_observed(tokens, &mut watcher)?.to_vec();
-        if args.positions == Positions::Last {
+        if !watcher.wants_logits() {
             watcher.logits.push(last);
         }
         numbers.logits = Some(watcher.logits);
@@ -101,12 +101,15 @@ impl Observer for Watcher {
         }
     }
 
+    /// Only a pass that gives the logits of every position shows the final norm.
     fn wants_logits(&self) -> bool {
-        self.all == Positions::All
+        self.all == Positions::All || self.layers
     }
 
-    fn logits(&mut self, _: usize, logits: &[f32]) {
-        self.logits.push(logits.to_vec());
+    fn logits(&mut self, position: usize, logits: &[f32]) {
+        if self.wanted.contains(&position) {
+            self.logits.push(logits.to_vec());
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     limits.max_tokens = args.limits.max_tokens.unwrap_or(DEFAULT_TOKENS);
     limits.log_probs = args.logprobs;
 
+    check_room(&engine, &running, &tokens)?;
     if !args.json && !args.no_echo {
         output::show(prompt.echo())?;
     }
@@ -107,19 +108,7 @@ pub fn generate(
     limits: Limits,
     mut show: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<Answer, Failure> {
-    let context = running.session.context();
-    if prompt.len() > context {
-        let trained = engine.model.plan().context;
-        let what = format!("the prompt has {} tokens and the context holds {context}", prompt.len());
-        let hint = match prompt.len() < trained {
-            true => format!(
-                "-c {} makes room; this model was trained with {trained}",
-                trained.min(2 * prompt.len())
-            ),
-            false => format!("shorten it; this model was trained with {trained} tokens of context"),
-        };
-        return Err(Failure::new(Kind::Other, what).hint(hint));
-    }
+    check_room(engine, running, prompt)?;
     let reports = limits.log_probs.is_some();
     let start = Instant::now();
     let watch = Watch::start();
@@ -173,6 +162,25 @@ pub fn generate(
     bar.finish_and_clear();
     answer.generation_time = first.map_or(Duration::ZERO, |first| first.elapsed());
     Ok(answer)
+}
+
+/// Refuses a prompt that the context does not hold, with both numbers.
+fn check_room(engine: &Engine, running: &Running, prompt: &[u32]) -> Result<(), Failure> {
+    let (context, trained) = (running.session.context(), engine.model.plan().context);
+    if prompt.len() <= context {
+        return Ok(());
+    }
+    let what = format!("the prompt has {} tokens and the context holds {context}", prompt.len());
+    let hint = match prompt.len() < trained {
+        true => {
+            format!("-c {} makes room; this model was trained with {trained}", trained.min(2 * prompt.len()))
+        }
+        false => format!(
+            "shorten it, or make room with -c {}; this model was trained with {trained}",
+            2 * prompt.len()
+        ),
+    };
+    Err(Failure::new(Kind::Other, what).hint(hint))
 }
 
 /// A bar on stderr while a long prompt is read, when a person watches.
