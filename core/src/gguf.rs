@@ -105,9 +105,9 @@ impl File {
     /// As [`File::parse`], except that tensors are not looked at.
     pub fn split_count(first: &Bytes) -> Result<usize> {
         let mut input = Reader::new(first);
-        let (_, _, n_keys) = read_counts(&mut input)?;
+        let (version, _, n_keys) = read_counts(&mut input)?;
         let entries = read_entries(&mut input, n_keys)?;
-        Ok(split_value(&entries, first, "split.count").map_or(1, |n| n.max(1)))
+        Ok(split_value(&entries, first, version, "split.count").map_or(1, |n| n.max(1)))
     }
 
     /// The format's version, 1 to 3.
@@ -362,15 +362,14 @@ fn alignment(bytes: &Bytes, version: u32, entries: &[Entry]) -> Result<usize> {
 }
 
 /// A number of the split's description (`split.no`, `split.count`), when the file has it.
-fn split_value(entries: &[Entry], bytes: &Bytes, key: &str) -> Option<usize> {
+fn split_value(entries: &[Entry], bytes: &Bytes, version: u32, key: &str) -> Option<usize> {
     let entry = entries.iter().find(|entry| bytes[entry.key.clone()] == *key.as_bytes())?;
-    // Widths of numbers do not depend on the version; only lengths do.
-    Value::at(bytes, 3, entry.kind, entry.at).as_u64()?.try_into().ok()
+    Value::at(bytes, version, entry.kind, entry.at).as_u64()?.try_into().ok()
 }
 
 fn check_split_number(head: &Head, bytes: &Bytes, index: usize, count: usize) -> Result<()> {
     for (key, expected) in [("split.no", index), ("split.count", count)] {
-        let found = split_value(&head.entries, bytes, key);
+        let found = split_value(&head.entries, bytes, head.version, key);
         if found != Some(expected) {
             let found = found.map_or(String::from("none"), |n| format!("{n}"));
             let what = format!("part {} of the split: found {found}, expected {expected}", index + 1);

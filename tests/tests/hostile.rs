@@ -154,6 +154,16 @@ fn lengths_are_compared_with_what_is_there() {
     }
 }
 
+/// Found by fuzzing: lengths are shorter in version 1, wherever a value is read.
+#[test]
+fn a_split_count_of_version_1_may_be_a_string() {
+    let mut bytes = b"GGUF\x01\0\0\0\0\0\0\0\x01\0\0\0\x0b\0\0\0split.count".to_vec();
+    bytes.extend([STRING.to_le_bytes(), 4u32.to_le_bytes(), *b"four"].concat());
+    let count = attempt("split", || File::split_count(&Bytes::new(bytes.clone())));
+    assert_eq!(count, Ok(1), "a string counts nothing");
+    assert_eq!(attempt("split", || parse(bytes)).err().unwrap().at, At::Key("split.count".into()));
+}
+
 #[test]
 fn many_empty_things_cost_no_more_than_the_file() {
     // A megabyte of arrays without elements, in an array.
