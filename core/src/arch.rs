@@ -89,7 +89,7 @@ pub fn plan(file: &File) -> Result<Plan> {
     })?;
     let mut builder = Builder::new(file, name);
     let plan = planner(&mut builder)?;
-    let surplus: Vec<&str> = builder.unclaimed().collect();
+    let surplus: Vec<&str> = builder.unclaimed().filter(|name| !is_redundant(name)).collect();
     match surplus.first() {
         None => Ok(plan),
         Some(first) => {
@@ -99,4 +99,9 @@ pub fn plan(file: &File) -> Result<Plan> {
             Err(Error::new(ErrorKind::Surplus, what).at_tensor(*first))
         }
     }
+}
+
+/// Whether a tensor only repeats what metadata says: the frequencies that old converters kept.
+fn is_redundant(name: &str) -> bool {
+    name.ends_with(".attn_rot_embd.inv_freq") || name.ends_with(".attn_rot_embd.weight")
 }

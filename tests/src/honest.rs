@@ -134,7 +134,10 @@ fn byte_level_tokens() -> Vec<(String, f32, i32)> {
 }
 
 /// The file with these tensors, filled with small random weights.
-fn with_tensors(mut file: Writer, tensors: &[(String, Dtype, Vec<usize>)]) -> Vec<u8> {
+///
+/// # Panics
+/// When a shape cannot be stored.
+pub fn with_tensors(mut file: Writer, tensors: &[(String, Dtype, Vec<usize>)]) -> Vec<u8> {
     let mut random = Random::new(0);
     let mut data = Vec::new();
     for (name, dtype, dims) in tensors {

@@ -10,7 +10,7 @@ pub(super) fn bert(builder: &mut Builder<'_>) -> Result<Plan> {
     let heads = builder.heads()?;
     let mut plan = builder.encoder(|builder, i| {
         let attention = builder.attention(i, heads, None, Bias::Required, Bias::Required)?;
-        let ffn = Ffn::Dense(builder.plain(i, Activation::GeluErf, Bias::Required)?);
+        let ffn = Ffn::from(builder.plain(i, Activation::GeluErf, Bias::Required)?);
         post_norm(builder, i, attention, ffn)
     })?;
     plan.embed.positions = Some(builder.tensor("position_embd.weight", &[builder.dim, plan.context])?);
@@ -25,7 +25,7 @@ pub(super) fn nomic_bert(builder: &mut Builder<'_>) -> Result<Plan> {
     let mut plan = builder.encoder(|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::Optional, Bias::Optional)?;
-        let ffn = Ffn::Dense(builder.gated(i, Activation::Silu, Bias::Optional)?);
+        let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::Optional)?);
         post_norm(builder, i, attention, ffn)
     })?;
     segments(builder, &mut plan)?;

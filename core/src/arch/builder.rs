@@ -1,5 +1,7 @@
 //! What all architectures need while they turn metadata into a plan: typed hyper-parameters, claimed tensors.
 
+mod rope;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -9,8 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::{File, Value};
 use crate::model::plan::{
     Activation, Attention, Embed, Experts, Ffn, Head, Layer, Linear, Mask, Mixer, Mlp, Norm, NormKind, Plan,
-    Pooling, QkNorm, Qkv, Rope, RopePairs, RopeScaling, RouterWeights, Routing, Stacked, TensorId, Up,
-    Wiring,
+    Pooling, QkNorm, Qkv, Rope, RouterWeights, Routing, Stacked, TensorId, Up, Wiring,
 };
 
 /// Whether a linear layer adds a bias.
@@ -61,6 +62,12 @@ impl<'a> Builder<'a> {
             NormKind::Rms => "attention.layer_norm_rms_epsilon",
             NormKind::Layer => "attention.layer_norm_epsilon",
         })?;
+        // What other models of the same names do, and no plan here.
+        for name in ["attention.max_alibi_bias", "attention.clamp_kqv", "attention.temperature_scale"] {
+            if let Some(found) = self.factor(name)? {
+                return Err(self.wrong(name, format!("found {found}; this is not supported")));
+            }
+        }
         if !(0.0..1.0).contains(&self.eps) {
             let what = format!("found an epsilon of {}, expected 0 to 1", self.eps);
             return Err(
@@ -254,11 +261,12 @@ impl<'a> Builder<'a> {
         self.maybe(name, &[self.dim, rows])
     }
 
-    /// `name.weight` of `n_out` rows of `n_in`, and `name.bias`.
+    /// `name.weight` of `n_out` rows of `n_in`, `name.bias`, and `name.scale` where the file has it.
     pub(super) fn linear(&mut self, name: &str, n_in: usize, n_out: usize, bias: Bias) -> Result<Linear> {
         let weight = self.tensor(&format!("{name}.weight"), &[n_in, n_out])?;
         let bias = self.bias(name, &[n_out], bias)?;
-        Ok(Linear { weight, bias, n_in, n_out })
+        let scale = self.maybe(&format!("{name}.scale"), &[1])?;
+        Ok(Linear { weight, bias, scale, n_in, n_out })
     }
 
     /// `name.bias`
@@ -312,7 +320,7 @@ impl<'a> Builder<'a> {
         let linear = if self.has("output.weight") {
             self.linear("output", self.dim, n_vocab, Bias::Optional)?
         } else {
-            Linear { weight: embed.tokens, bias: None, n_in: self.dim, n_out: n_vocab }
+            Linear { weight: embed.tokens, bias: None, scale: None, n_in: self.dim, n_out: n_vocab }
         };
         Ok(Head::Logits { linear, scale: 1.0, softcap: None })
     }
@@ -328,6 +336,10 @@ impl<'a> Builder<'a> {
         norm: &str,
         layer: impl Fn(&mut Self, usize) -> Result<Layer>,
     ) -> Result<Plan> {
+        if self.bool("attention.causal")? == Some(false) {
+            let what = format!("found false; as an encoder, `{}` is not supported", self.arch);
+            return Err(self.wrong("attention.causal", what));
+        }
         let (embed, n_vocab) = self.embed()?;
         let layers = (0..self.n_layers()?).map(|i| layer(self, i)).collect::<Result<_>>()?;
         let norm = Some(self.norm(norm, self.dim)?);
@@ -370,7 +382,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Attention of the usual names: `attn_q`, `attn_k`, `attn_v` or a fused `attn_qkv`, and `attn_output`.
-    /// Causal, scaled by `1 / sqrt(head_dim)`, nothing normalised.
+    /// Causal with the file's window, scaled by `1 / sqrt(head_dim)`, nothing normalised.
     pub(super) fn attention(
         &mut self,
         layer: usize,
@@ -397,7 +409,7 @@ impl<'a> Builder<'a> {
             qkv,
             qk_norm: QkNorm::None,
             rope,
-            mask: Mask::Causal,
+            mask: self.causal_mask()?,
             scale: 1.0 / libm::sqrtf(head_dim as f32),
             softcap: None,
             sinks: None,
@@ -466,6 +478,18 @@ impl<'a> Builder<'a> {
                 self.wrong("expert_used_count", format!("{n_used} of {n_experts} experts cannot be used"))
             );
         }
+        let (function, norm) = match weights {
+            RouterWeights::Softmax => (1, false),
+            RouterWeights::SoftmaxOfChosen => (1, true),
+            RouterWeights::Sigmoid => (2, false),
+            RouterWeights::SigmoidOfChosen => (2, true),
+        };
+        self.only("expert_gating_func", function)?;
+        if self.bool("expert_weights_norm")?.is_some_and(|found| found != norm) {
+            let what = format!("found {}, which is not how `{}` weighs experts", !norm, self.arch);
+            return Err(self.wrong("expert_weights_norm", what));
+        }
+        let scale = self.factor("expert_weights_scale")?.unwrap_or(1.0);
         let hidden = match self.size("expert_feed_forward_length")? {
             Some(hidden) => hidden,
             None => self.required("feed_forward_length")?,
@@ -475,7 +499,7 @@ impl<'a> Builder<'a> {
             router: self.linear(&name("gate_inp"), self.dim, n_experts, bias)?,
             n_experts,
             n_used,
-            routing: Routing { weights, choice_bias: None, scale: 1.0 },
+            routing: Routing { weights, choice_bias: None, scale },
             hidden,
             gate: self.stacked(&name("gate_exps"), [self.dim, hidden, n_experts], bias)?,
             up: self.stacked(&name("up_exps"), [self.dim, hidden, n_experts], bias)?,
@@ -493,68 +517,16 @@ impl<'a> Builder<'a> {
 
     fn stacked(&mut self, name: &str, [n_in, n_out, n]: [usize; 3], bias: Bias) -> Result<Stacked> {
         let weight = self.tensor(&format!("{name}.weight"), &[n_in, n_out, n])?;
-        Ok(Stacked { weight, bias: self.bias(name, &[n_out, n], bias)? })
+        let scale = self.maybe(&format!("{name}.scale"), &[n])?;
+        Ok(Stacked { weight, bias: self.bias(name, &[n_out, n], bias)?, scale })
     }
 
     /// A causal mask, sliding where the file gives a window.
-    pub(super) fn causal_mask(&mut self) -> Result<Mask> {
+    fn causal_mask(&self) -> Result<Mask> {
         Ok(match self.size_or_zero("attention.sliding_window")? {
             0 => Mask::Causal,
             window => Mask::Sliding(window),
         })
-    }
-
-    // --- rotary positions ---
-
-    /// The rotation that the file describes, of `rope.dimension_count` or else whole heads.
-    pub(super) fn rope(&mut self, pairs: RopePairs, head_dim: usize) -> Result<Rope> {
-        let dims = self.size("rope.dimension_count")?.unwrap_or(head_dim);
-        if dims % 2 != 0 || dims > head_dim {
-            let what = format!("found {dims} rotating elements, expected an even number up to {head_dim}");
-            return Err(self.wrong("rope.dimension_count", what));
-        }
-        let base = self.factor("rope.freq_base")?.unwrap_or(10000.0);
-        let scaling = self.rope_scaling(dims)?;
-        Ok(Rope { pairs, dims, base, scaling })
-    }
-
-    fn rope_scaling(&mut self, dims: usize) -> Result<RopeScaling> {
-        if self.has("rope_factors_long.weight") || self.has("rope_factors_short.weight") {
-            return Ok(RopeScaling::Long {
-                short: self.tensor("rope_factors_short.weight", &[dims / 2])?,
-                long: self.tensor("rope_factors_long.weight", &[dims / 2])?,
-                original_context: self.required("rope.scaling.original_context_length")?,
-                attention_factor: self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0),
-            });
-        }
-        if let Some(factors) = self.maybe("rope_freqs.weight", &[dims / 2])? {
-            return Ok(RopeScaling::Factors(factors));
-        }
-        let factor = match self.factor("rope.scaling.factor")? {
-            Some(factor) => Some(factor),
-            None => self.factor("rope.scale_linear")?,
-        };
-        let factor = factor.unwrap_or(1.0);
-        match self.str("rope.scaling.type")? {
-            None | Some("none") if factor == 1.0 => Ok(RopeScaling::None),
-            Some("none") => Ok(RopeScaling::None),
-            None | Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
-            None | Some("linear") => Ok(RopeScaling::Linear { factor }),
-            Some("yarn") => Ok(RopeScaling::Yarn {
-                factor,
-                original_context: match self.size("rope.scaling.original_context_length")? {
-                    Some(n) => n,
-                    None => self.required("context_length")?,
-                },
-                beta_fast: self.factor("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
-                beta_slow: self.factor("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-                attention_factor: self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0),
-            }),
-            Some(other) => {
-                let what = format!("found `{other}`, expected none, linear or yarn");
-                Err(self.wrong("rope.scaling.type", what))
-            }
-        }
     }
 }
 

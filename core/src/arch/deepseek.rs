@@ -19,9 +19,9 @@ pub(super) fn deepseek2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.causal(|builder, i| {
         let mixer = Mixer::Latent(latent(builder, i)?.into());
         let ffn = if i < n_dense {
-            Ffn::Dense(builder.gated(i, Activation::Silu, Bias::None)?)
+            Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?)
         } else {
-            Ffn::Experts(experts(builder, i)?.into())
+            Ffn::from(experts(builder, i)?)
         };
         pre_norm(builder, i, mixer, ffn)
     })
@@ -93,7 +93,6 @@ fn experts(builder: &mut Builder<'_>, layer: usize) -> Result<Experts> {
         }
     };
     let mut experts = builder.experts(layer, weights, Bias::None)?;
-    experts.routing.scale = builder.factor("expert_weights_scale")?.unwrap_or(1.0);
     experts.routing.choice_bias =
         builder.maybe(&format!("blk.{layer}.exp_probs_b.bias"), &[experts.n_experts])?;
     let n_shared = builder.size_or_zero("expert_shared_count")?;

@@ -21,7 +21,7 @@ pub(super) fn falcon(builder: &mut Builder<'_>) -> Result<Plan> {
         };
         Ok(Layer {
             mixer: Mixer::Attention(attention.into()),
-            ffn: Ffn::Dense(builder.plain(i, Activation::GeluErf, Bias::None)?),
+            ffn: Ffn::from(builder.plain(i, Activation::GeluErf, Bias::None)?),
             wiring,
             residual_scale: 1.0,
         })

@@ -16,7 +16,7 @@ pub(super) fn gemma(builder: &mut Builder<'_>) -> Result<Plan> {
     let mut plan = builder.causal(|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
-        let ffn = Ffn::Dense(builder.gated(i, Activation::GeluTanh, Bias::None)?);
+        let ffn = Ffn::from(builder.gated(i, Activation::GeluTanh, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
     })?;
     scale_embeddings(&mut plan);
@@ -114,7 +114,7 @@ fn attention_scale(builder: &Builder<'_>, heads: Heads, layers_of_27b: usize) ->
 fn sandwich(builder: &mut Builder<'_>, layer: usize, attention: Attention) -> Result<Layer> {
     Ok(Layer {
         mixer: Mixer::Attention(attention.into()),
-        ffn: Ffn::Dense(builder.gated(layer, Activation::GeluTanh, Bias::None)?),
+        ffn: Ffn::from(builder.gated(layer, Activation::GeluTanh, Bias::None)?),
         wiring: Wiring::Sequential {
             mixer_pre: Some(builder.block_norm(layer, "attn_norm")?),
             mixer_post: Some(builder.block_norm(layer, "post_attention_norm")?),

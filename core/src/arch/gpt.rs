@@ -12,7 +12,7 @@ pub(super) fn gpt2(builder: &mut Builder<'_>) -> Result<Plan> {
     let heads = builder.heads()?;
     let mut plan = builder.causal(|builder, i| {
         let attention = builder.attention(i, heads, None, Bias::Required, Bias::Required)?;
-        let ffn = Ffn::Dense(builder.plain(i, Activation::GeluTanh, Bias::Required)?);
+        let ffn = Ffn::from(builder.plain(i, Activation::GeluTanh, Bias::Required)?);
         pre_norm(builder, i, attention, ffn)
     })?;
     plan.embed.positions = Some(builder.tensor("position_embd.weight", &[builder.dim, plan.context])?);
@@ -27,7 +27,7 @@ pub(super) fn gptneox(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.causal(|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::Required, Bias::Required)?;
-        let ffn = Ffn::Dense(builder.plain(i, Activation::GeluErf, Bias::Required)?);
+        let ffn = Ffn::from(builder.plain(i, Activation::GeluErf, Bias::Required)?);
         if !parallel {
             return pre_norm(builder, i, attention, ffn);
         }
@@ -49,9 +49,8 @@ pub(super) fn starcoder2(builder: &mut Builder<'_>) -> Result<Plan> {
     let heads = builder.heads()?;
     builder.causal(|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
-        let mut attention = builder.attention(i, heads, Some(rope), Bias::Optional, Bias::Optional)?;
-        attention.mask = builder.causal_mask()?;
-        let ffn = Ffn::Dense(builder.plain(i, Activation::GeluTanh, Bias::Optional)?);
+        let attention = builder.attention(i, heads, Some(rope), Bias::Optional, Bias::Optional)?;
+        let ffn = Ffn::from(builder.plain(i, Activation::GeluTanh, Bias::Optional)?);
         pre_norm(builder, i, attention, ffn)
     })
 }
@@ -74,7 +73,7 @@ pub(super) fn stablelm(builder: &mut Builder<'_>) -> Result<Plan> {
                 )?,
             };
         }
-        let ffn = Ffn::Dense(builder.gated(i, Activation::Silu, Bias::None)?);
+        let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?);
         if builder.has(&format!("blk.{i}.ffn_norm.weight")) {
             return pre_norm(builder, i, attention, ffn);
         }

@@ -23,7 +23,7 @@ pub(super) fn gpt_oss(builder: &mut Builder<'_>) -> Result<Plan> {
         experts.activation = Activation::SiluClamped;
         Ok(Layer {
             mixer: Mixer::Attention(attention.into()),
-            ffn: Ffn::Experts(experts.into()),
+            ffn: Ffn::from(experts),
             wiring: Wiring::Sequential {
                 mixer_pre: Some(builder.block_norm(i, "attn_norm")?),
                 mixer_post: None,

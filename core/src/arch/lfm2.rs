@@ -22,7 +22,7 @@ pub(super) fn lfm2(builder: &mut Builder<'_>) -> Result<Plan> {
                 Mixer::Attention(attention.into())
             }
         };
-        let ffn = Ffn::Dense(builder.gated(i, Activation::Silu, Bias::None)?);
+        let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?);
         pre_norm(builder, i, mixer, ffn)
     })
 }

@@ -17,11 +17,11 @@ fn llama_layer(builder: &mut Builder<'_>, layer: usize) -> Result<Layer> {
     let heads = builder.heads()?;
     let rope = builder.rope(RopePairs::Interleaved, heads.head_dim)?;
     let mut attention = builder.attention(layer, heads, Some(rope), Bias::Optional, Bias::Optional)?;
-    attention.mask = builder.causal_mask()?;
+    attention.scale = builder.factor("attention.scale")?.unwrap_or(attention.scale);
     let ffn = if builder.size_or_zero("expert_count")? > 0 {
-        Ffn::Experts(builder.experts(layer, RouterWeights::SoftmaxOfChosen, Bias::None)?.into())
+        Ffn::from(builder.experts(layer, RouterWeights::SoftmaxOfChosen, Bias::None)?)
     } else {
-        Ffn::Dense(builder.gated(layer, Activation::Silu, Bias::Optional)?)
+        Ffn::from(builder.gated(layer, Activation::Silu, Bias::Optional)?)
     };
     pre_norm(builder, layer, attention, ffn)
 }
@@ -30,12 +30,13 @@ fn llama_layer(builder: &mut Builder<'_>, layer: usize) -> Result<Layer> {
 pub(super) fn granite(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let residual_scale = builder.factor("residual_scale")?.unwrap_or(1.0);
-    let attention_scale = builder.factor("attention.scale")?;
+    // Granite's files say here, and only they, whether there are positions at all.
+    let rotates = builder.bool("rope.scaling.finetuned")?.unwrap_or(true);
     let mut plan = builder.causal(|builder, i| {
         let mut layer = llama_layer(builder, i)?;
         layer.residual_scale = residual_scale;
-        if let (Mixer::Attention(attention), Some(scale)) = (&mut layer.mixer, attention_scale) {
-            attention.scale = scale;
+        if let (false, Mixer::Attention(attention)) = (rotates, &mut layer.mixer) {
+            attention.rope = None;
         }
         Ok(layer)
     })?;
@@ -74,7 +75,7 @@ pub(super) fn olmo2(builder: &mut Builder<'_>) -> Result<Plan> {
         };
         Ok(Layer {
             mixer: Mixer::Attention(attention.into()),
-            ffn: Ffn::Dense(builder.gated(i, Activation::Silu, Bias::None)?),
+            ffn: Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?),
             wiring: Wiring::Sequential {
                 mixer_pre: None,
                 mixer_post: Some(builder.block_norm(i, "post_attention_norm")?),

@@ -15,7 +15,7 @@ pub(super) fn phi2(builder: &mut Builder<'_>) -> Result<Plan> {
         let attention = builder.attention(i, heads, Some(rope), Bias::Required, Bias::Required)?;
         Ok(Layer {
             mixer: Mixer::Attention(attention.into()),
-            ffn: Ffn::Dense(builder.plain(i, Activation::GeluTanh, Bias::Required)?),
+            ffn: Ffn::from(builder.plain(i, Activation::GeluTanh, Bias::Required)?),
             wiring: Wiring::Parallel { mixer_pre: builder.block_norm(i, "attn_norm")?, ffn_pre: None },
             residual_scale: 1.0,
         })
@@ -29,10 +29,9 @@ pub(super) fn phi3(builder: &mut Builder<'_>) -> Result<Plan> {
     let hidden = builder.required("feed_forward_length")?;
     builder.causal(|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
-        let mut attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
-        attention.mask = builder.causal_mask()?;
+        let attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
         let gate_up = builder.linear(&format!("blk.{i}.ffn_up"), builder.dim, 2 * hidden, Bias::None)?;
-        let ffn = Ffn::Dense(Mlp {
+        let ffn = Ffn::from(Mlp {
             hidden,
             up: Up::GatedFused(gate_up),
             activation: Activation::Silu,

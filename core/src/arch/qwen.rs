@@ -11,7 +11,7 @@ pub(super) fn qwen2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     builder.causal(|builder, i| {
         let attention = attention_with_biases(builder, i)?;
-        let ffn = Ffn::Dense(builder.gated(i, Activation::Silu, Bias::None)?);
+        let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
     })
 }
@@ -29,16 +29,14 @@ pub(super) fn qwen2moe(builder: &mut Builder<'_>) -> Result<Plan> {
         let mlp = builder.shared_expert(i, hidden)?;
         let gate = builder.linear(&format!("blk.{i}.ffn_gate_inp_shexp"), builder.dim, 1, Bias::None)?;
         experts.shared = Some(Shared { mlp, gate: Some(gate) });
-        pre_norm(builder, i, attention, Ffn::Experts(experts.into()))
+        pre_norm(builder, i, attention, Ffn::from(experts))
     })
 }
 
 fn attention_with_biases(builder: &mut Builder<'_>, layer: usize) -> Result<Attention> {
     let heads = builder.heads()?;
     let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
-    let mut attention = builder.attention(layer, heads, Some(rope), Bias::Required, Bias::Optional)?;
-    attention.mask = builder.causal_mask()?;
-    Ok(attention)
+    builder.attention(layer, heads, Some(rope), Bias::Required, Bias::Optional)
 }
 
 /// Qwen 3: queries and keys normalised per head instead of biased.
@@ -46,7 +44,7 @@ pub(super) fn qwen3(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     builder.causal(|builder, i| {
         let attention = attention_with_norms(builder, i)?;
-        let ffn = Ffn::Dense(builder.gated(i, Activation::Silu, Bias::None)?);
+        let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
     })
 }
@@ -56,7 +54,7 @@ pub(super) fn qwen3moe(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     builder.causal(|builder, i| {
         let attention = attention_with_norms(builder, i)?;
-        let ffn = Ffn::Experts(builder.experts(i, RouterWeights::SoftmaxOfChosen, Bias::None)?.into());
+        let ffn = Ffn::from(builder.experts(i, RouterWeights::SoftmaxOfChosen, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
     })
 }

@@ -231,6 +231,9 @@ impl fmt::Display for Routing {
 impl fmt::Display for Linear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}>{}", self.n_in, self.n_out)?;
+        if self.scale.is_some() {
+            write!(f, " scaled")?;
+        }
         if self.bias.is_some() { write!(f, "+bias") } else { Ok(()) }
     }
 }

@@ -122,8 +122,20 @@ pub enum Wiring {
 pub enum Ffn {
     /// Mamba's blocks are all mixer.
     None,
-    Dense(Mlp),
+    Dense(Box<Mlp>),
     Experts(Box<Experts>),
+}
+
+impl From<Mlp> for Ffn {
+    fn from(mlp: Mlp) -> Self {
+        Self::Dense(Box::new(mlp))
+    }
+}
+
+impl From<Experts> for Ffn {
+    fn from(experts: Experts) -> Self {
+        Self::Experts(Box::new(experts))
+    }
 }
 
 /// `down(sub_norm(act(gate(x)) * up(x)))`, or without a gate `down(act(up(x)))`.
@@ -202,6 +214,8 @@ pub struct Stacked {
     pub weight: TensorId,
     /// `[n_out, n_experts]`.
     pub bias: Option<TensorId>,
+    /// One number for each expert, as in [`Linear`].
+    pub scale: Option<TensorId>,
 }
 
 /// An FFN that works on every token beside the chosen experts.
@@ -237,13 +251,15 @@ pub enum RouterWeights {
     SigmoidOfChosen,
 }
 
-/// `y = W x + b`.
+/// `y = scale * W x + b`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
     /// `[n_in, n_out]` in the file's order: `n_out` rows of `n_in`.
     pub weight: TensorId,
     /// `n_out` values.
     pub bias: Option<TensorId>,
+    /// One number, where the file holds weights without their scale.
+    pub scale: Option<TensorId>,
     /// Columns.
     pub n_in: usize,
     /// Rows.
@@ -288,7 +304,7 @@ impl Plan {
         }
         self.layers.iter().for_each(|layer| layer.parts(&mut parts));
         parts.vectors.into_iter().for_each(&mut *f);
-        parts.linears.iter().filter_map(|linear| linear.bias).for_each(&mut *f);
+        parts.linears.iter().flat_map(|linear| [linear.bias, linear.scale]).flatten().for_each(&mut *f);
         for norm in parts.norms {
             f(norm.weight);
             norm.bias.into_iter().for_each(&mut *f);
@@ -341,7 +357,8 @@ impl Experts {
     fn parts<'a>(&'a self, parts: &mut Parts<'a>) {
         parts.linears.push(&self.router);
         parts.vectors.extend(self.routing.choice_bias);
-        parts.vectors.extend([self.gate, self.up, self.down].iter().filter_map(|stacked| stacked.bias));
+        let stacked = [self.gate, self.up, self.down].into_iter();
+        parts.vectors.extend(stacked.flat_map(|stacked| [stacked.bias, stacked.scale]).flatten());
         if let Some(shared) = &self.shared {
             shared.mlp.parts(parts);
             parts.linears.extend(&shared.gate);

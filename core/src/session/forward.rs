@@ -240,7 +240,7 @@ impl Pass<'_> {
     }
 }
 
-/// `out = W x + b` for several maps that read the same rows, which are made ready once.
+/// `out = scale * W x + b` for several maps that read the same rows, which are made ready once.
 fn apply<const N: usize>(
     cx: &Cx<'_>,
     model: &Model,
@@ -252,6 +252,10 @@ fn apply<const N: usize>(
     let input: Input<'_> = activations.prepare(cx, x, maps[0].0.n_in, matrices.iter().map(Matrix::dtype));
     for (matrix, (linear, out)) in matrices.iter().zip(maps) {
         matmul(cx, matrix, &input, out);
+        if let Some(scale) = linear.scale {
+            let scale = model.vector(scale)[0];
+            out.iter_mut().for_each(|x| *x *= scale);
+        }
         if let Some(bias) = linear.bias {
             add_to_rows(out, model.vector(bias));
         }

@@ -1,7 +1,7 @@
 //! The half of a block that looks at its own position: dense, or a mixture of experts.
 
 use super::{Pass, apply, weights};
-use crate::model::plan::{Experts, Linear, Mlp, RouterWeights, Up};
+use crate::model::plan::{Experts, Linear, Mlp, RouterWeights, Stacked, Up};
 use crate::ops::elementwise::{activate, add_scaled, add_to_rows, gate, gate_fused, sigmoid, softmax};
 use crate::ops::matmul::matmul;
 use crate::ops::norm::normalize;
@@ -110,29 +110,30 @@ impl Pass<'_> {
         if tokens == 0 {
             return;
         }
-        let stacked = [experts.gate, experts.up, experts.down];
-        let [w_gate, w_up, w_down] = stacked.map(|w| model.expert(w.weight, expert, experts.n_experts));
-        let [gate_bias, up_bias, down_bias] = stacked.map(|w| {
-            let bias = model.vector(w.bias?);
-            let width = bias.len() / experts.n_experts;
-            Some(&bias[expert * width..][..width])
-        });
-        let add = |bias: Option<&[f32]>, rows: &mut [f32]| {
-            if let Some(bias) = bias {
-                add_to_rows(rows, bias);
+        let [w_gate, w_up, w_down] = [experts.gate, experts.up, experts.down]
+            .map(|w| model.expert(w.weight, expert, experts.n_experts));
+        let finish = |stacked: &Stacked, rows: &mut [f32]| {
+            if let Some(scale) = stacked.scale {
+                let scale = model.vector(scale)[expert];
+                rows.iter_mut().for_each(|x| *x *= scale);
+            }
+            if let Some(bias) = stacked.bias {
+                let bias = model.vector(bias);
+                let width = bias.len() / experts.n_experts;
+                add_to_rows(rows, &bias[expert * width..][..width]);
             }
         };
         let (gates, up) = (&mut gate_buffer[..tokens * experts.hidden], &mut up[..tokens * experts.hidden]);
         let input = activations.prepare(cx, &gathered[..tokens * dim], dim, [w_gate.dtype(), w_up.dtype()]);
         matmul(cx, &w_gate, &input, gates);
         matmul(cx, &w_up, &input, up);
-        add(gate_bias, gates);
-        add(up_bias, up);
+        finish(&experts.gate, gates);
+        finish(&experts.up, up);
         gate(cx, experts.activation, gates, up);
         let out = &mut expert_out[..tokens * dim];
         let input = activations.prepare(cx, up, experts.hidden, [w_down.dtype()]);
         matmul(cx, &w_down, &input, out);
-        add(down_bias, out);
+        finish(&experts.down, out);
         for (row, &i) in out.chunks_exact(dim).zip(&*origin) {
             let token = i as usize / experts.n_used;
             add_scaled(&mut o[token * dim..][..dim], chosen_weight[i as usize], row);
