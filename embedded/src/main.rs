@@ -20,7 +20,7 @@ static MODEL: &[u8] = include_bytes!("../../models/tales-280K-Q8_0.gguf");
 #[global_allocator]
 static HEAP: emballoc::Allocator<{ 2 << 20 }> = emballoc::Allocator::new();
 
-/// How the story begins; the test tells the same one with the native command.
+/// How the story begins. `story.txt` beside `src` is what must come out, here and on every other machine.
 const PROMPT: &str = "Once upon a time";
 
 #[entry]

@@ -1,6 +1,7 @@
 //! The parts: what each one needs and how it runs, in the order of the test command.
 
-use crate::setup::{Setup, Stop, run};
+use crate::setup::{Setup, Stop, output, run};
+use std::fs;
 
 /// One way to test.
 pub struct Part {
@@ -67,7 +68,7 @@ fn doc(setup: &Setup) -> Result<(), Stop> {
 }
 
 fn native(setup: &Setup) -> Result<(), Stop> {
-    run(setup.cargo().args(["test", "--workspace", "--profile", "ci"]))
+    run(setup.cargo().args(["test", "--workspace", "--profile", "ci", "--no-fail-fast"]))
 }
 
 /// The pool alone, compiled against loom; that build lives in a folder of its own.
@@ -94,8 +95,18 @@ fn no_std(setup: &Setup) -> Result<(), Stop> {
 
 /// The engine and its tests against reference data: what runs where only part of the workspace is worth the time.
 /// (Documentation examples run natively only.)
-const ENGINE: [&str; 9] =
-    ["-p", "motelm-core", "-p", "motelm-tests", "--lib", "--bins", "--tests", "--profile", "ci"];
+const ENGINE: [&str; 10] = [
+    "-p",
+    "motelm-core",
+    "-p",
+    "motelm-tests",
+    "--lib",
+    "--bins",
+    "--tests",
+    "--profile",
+    "ci",
+    "--no-fail-fast",
+];
 
 const I686: &str = "i686-unknown-linux-gnu";
 
@@ -128,7 +139,7 @@ fn wasm(setup: &Setup) -> Result<(), Stop> {
 }
 
 /// The bindings, and the tests against reference data, which bring the cases of `tests/golden` along.
-const BROWSER_TESTS: [&str; 5] = ["bindings", "quants", "kernels", "tokenizers", "models"];
+const BROWSER_TESTS: [&str; 6] = ["bindings", "quants", "kernels", "tokenizers", "models", "stories"];
 
 const WASM_FLAGS: &str = "-Ctarget-feature=+simd128";
 
@@ -198,7 +209,8 @@ fn cortex_m_needs(setup: &Setup) -> Result<(), Stop> {
     setup.target(MICROCONTROLLER).map(drop)
 }
 
-/// The firmware prints a story; its exit code arrives through the emulator.
+/// The firmware prints a story, which must be `embedded/story.txt`; `tests/tests/stories.rs` tells the same one on
+/// every other machine. The firmware's exit code arrives through the emulator.
 fn cortex_m(setup: &Setup) -> Result<(), Stop> {
     let mut cargo = setup.target(MICROCONTROLLER)?.cargo(setup, "build", "-Dwarnings");
     cargo.args(["--release", "--manifest-path", "embedded/Cargo.toml", "--target-dir"]);
@@ -212,5 +224,12 @@ fn cortex_m(setup: &Setup) -> Result<(), Stop> {
         "enable=on,target=native",
         "-kernel",
     ]);
-    run(qemu.arg(setup.target_dir().join(MICROCONTROLLER).join("release/motelm-embedded")))
+    let told = output(qemu.arg(setup.target_dir().join(MICROCONTROLLER).join("release/motelm-embedded")))?;
+    println!("{told}");
+    let expected = setup.root.join("embedded/story.txt");
+    match fs::read_to_string(&expected) {
+        Ok(story) if story == told => Ok(()),
+        Ok(story) => Err(Stop::Failed(format!("expected the story of {}:\n{story}", expected.display()))),
+        Err(e) => Err(Stop::Failed(format!("{}: {e}", expected.display()))),
+    }
 }
