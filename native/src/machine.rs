@@ -13,7 +13,7 @@ pub fn physical_cores() -> usize {
 /// Bytes that can be allocated before the system begins to swap or to end processes; `None` when it does not say.
 /// The limit of a container counts where it is the smaller one.
 pub fn available_memory() -> Option<u64> {
-    let mut system = System::new();
+    let mut system = System::new().ok()?;
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let machine = Some(system.available_memory()).filter(|&bytes| bytes > 0);
     // What a container may have, less what it cannot give back; cached files do not count.

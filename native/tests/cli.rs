@@ -4,10 +4,11 @@ mod common;
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::process::Stdio;
 
 use common::{Outcome, bundled_path, mote, mote_fed, mote_with, scratch, spawn};
-use motelm_core::gguf::Writer;
+use motelm_core::gguf::{self, TensorInfo, Writer};
 use serde_json::Value;
 
 /// What the bundled model makes of "Once upon a time" when it always takes the likeliest token.
@@ -163,6 +164,43 @@ fn a_vocabulary_alone_tokenizes() {
 }
 
 #[test]
+fn split_models_open_by_any_part() {
+    let whole = motelm::bundled();
+    let (first, second) = whole.tensors().split_at(whole.tensors().len() / 2);
+    let part = |number: u16, tensors: &[TensorInfo]| {
+        let mut writer = Writer::new();
+        if number == 0 {
+            whole.metadata().for_each(|(key, value)| writer.set(key, value));
+        }
+        writer.set("split.no", gguf::Value::U16(number));
+        writer.set("split.count", gguf::Value::U16(2));
+        writer.set("split.tensors.count", gguf::Value::I32(whole.tensors().len() as i32));
+        for tensor in tensors {
+            writer.tensor(&tensor.name, tensor.dtype, tensor.dims()).unwrap();
+        }
+        let mut bytes = writer.head();
+        for tensor in tensors {
+            bytes.extend(&*whole.data(tensor));
+            bytes.resize(bytes.len() + Writer::padding(tensor.len), 0);
+        }
+        bytes
+    };
+    let path = scratch("tale-00001-of-00002.gguf", &part(0, first));
+    let other = path.with_file_name("tale-00002-of-00002.gguf");
+    let run = |path: &Path| {
+        mote_with(|c| c.args(["run", "--temp", "0", "-n", "6", "Once upon a time", "-m"]).arg(path))
+    };
+    run(&path).refused(3, "tale-00002-of-00002.gguf: ");
+    fs::write(&other, part(1, second)).unwrap();
+    for path in [&path, &other] {
+        assert_eq!(run(path).ok(), "Once upon a time there lived a king who had\n");
+    }
+    let renamed = path.with_file_name("first.gguf");
+    fs::copy(&path, &renamed).unwrap();
+    run(&renamed).refused(3, "the model is split into 2 files, 1 were given; hint: all parts");
+}
+
+#[test]
 fn inspection() {
     let path = bundled_path();
     let json = mote(&["inspect", path, "--json", "--tensors", "--plan", "--memory", "-c", "128"]).json();
@@ -266,7 +304,7 @@ fn conversations() {
 
 #[test]
 fn what_is_no_model() {
-    mote(&["run", "-m", "no/such.gguf", "x"]).refused(3, "no/such.gguf: No such file");
+    mote(&["run", "-m", "no/such.gguf", "x"]).refused(3, "no/such.gguf: ");
     let folder = scratch("x", b"").parent().unwrap().to_path_buf();
     mote_with(|c| c.args(["run", "x", "-m"]).arg(&folder)).refused(3, "this is a folder, not a file");
     let picture = scratch("picture.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01");

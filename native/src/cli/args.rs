@@ -60,7 +60,7 @@ pub struct ModelArg {
 #[command(next_help_heading = "Running")]
 pub struct SessionArgs {
     /// Threads; no more than there are cores are used. Default: physical cores
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = positive)]
     pub threads: Option<usize>,
     /// Tokens that fit, prompt and answer together. Default: as many as the model was trained with, at most 4096
     #[arg(short, long, value_name = "N", value_parser = positive)]

@@ -44,7 +44,7 @@ pub fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let mut chat =
         Chat { engine, running, sampler, template, conversation, limits: &args.limits, last: None };
     if io::stdin().is_terminal() {
-        eprintln!("{}. /help lists the commands.", chat.engine.source.name);
+        output::tell(&format!("{}. /help lists the commands.\n", chat.engine.source.name));
     }
     while let Some(line) = read_turn()? {
         if line.trim().is_empty() {
@@ -128,7 +128,7 @@ impl Chat<'_> {
             Ok(answer) => {
                 self.conversation.push(Message::assistant(answer.text.trim()));
                 if self.limits.stats {
-                    eprint!("{}", stats(&self.engine, &self.running, &self.sampler, &answer));
+                    output::tell(&stats(&self.engine, &self.running, &self.sampler, &answer));
                 }
                 self.last = Some(answer);
                 Ok(())
@@ -166,12 +166,13 @@ impl Chat<'_> {
             generate(&self.engine, &mut self.running, &mut self.sampler, prompt, limits, output::show)?;
         output::show("\n")?;
         match answer.stop {
-            Ended::Interrupted => eprintln!("(stopped)"),
+            Ended::Interrupted => output::tell("(stopped)\n"),
             Ended::Stopped(Stop::ContextFull) => {
-                eprintln!(
-                    "(the context of {} tokens is full: /clear, or start with a larger -c)",
-                    self.running.session.context()
-                );
+                let context = self.running.session.context();
+                output::tell(&format!(
+                    "(the context of {context} tokens is full: /clear, or start with a larger -c)
+"
+                ));
             }
             Ended::Stopped(_) => {}
         }

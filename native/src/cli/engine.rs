@@ -18,6 +18,9 @@ use super::args::{SamplingArgs, SessionArgs};
 use super::errors::{Failure, Kind};
 use super::output;
 
+/// The most tokens that DRY looks at.
+const LONGEST_WINDOW: usize = 1 << 24;
+
 /// A file, and what it is called.
 pub struct Source {
     pub file: File,
@@ -129,7 +132,7 @@ impl Engine {
             dry_multiplier: args.dry_multiplier.unwrap_or(default.dry_multiplier),
             dry_base: args.dry_base.unwrap_or(default.dry_base),
             dry_allowed_length: args.dry_allowed_length.unwrap_or(default.dry_allowed_length),
-            dry_last_n: args.dry_last_n.unwrap_or(context),
+            dry_last_n: args.dry_last_n.unwrap_or(context.min(LONGEST_WINDOW)),
             dry_breakers: self.dry_breakers(args),
             mirostat: match args.mirostat {
                 Some(1) => Mirostat::V1,

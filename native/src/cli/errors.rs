@@ -9,6 +9,8 @@ use motelm::OpenError;
 use motelm_chat::ChatError;
 use motelm_core::{Error, ErrorKind};
 
+use super::output;
+
 /// Why the command ends before its time.
 #[derive(Debug)]
 pub enum Failure {
@@ -79,7 +81,7 @@ impl Failure {
             io::ErrorKind::NotFound => {
                 failure.hint("check the path; it is looked up from the current folder")
             }
-            io::ErrorKind::PermissionDenied => failure.hint("check who may read it"),
+            io::ErrorKind::PermissionDenied => failure.hint("check who may use it"),
             io::ErrorKind::IsADirectory => failure.hint("name the file in it"),
             _ => failure,
         }
@@ -91,7 +93,7 @@ impl Failure {
             Self::Told { kind, .. } => {
                 // Control characters in names and metadata would act on the terminal.
                 let told = self.to_string().replace(|c: char| c.is_control(), "\u{fffd}");
-                eprintln!("error: {told}");
+                output::tell(&format!("error: {told}\n"));
                 ExitCode::from(kind.exit_code())
             }
             Self::BrokenPipe => ExitCode::SUCCESS,

@@ -113,7 +113,8 @@ fn value_json(value: Value<'_>) -> serde_json::Value {
     match value {
         Value::Str(bytes) => String::from_utf8_lossy(bytes).into(),
         Value::Bool(value) => value.into(),
-        Value::F32(x) => x.into(),
+        // As short as it was meant, not widened.
+        Value::F32(x) => x.to_string().parse::<f64>().ok().into(),
         Value::F64(x) => x.into(),
         Value::I8(n) => n.into(),
         Value::I16(n) => n.into(),

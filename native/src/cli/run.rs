@@ -44,7 +44,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         output::show("\n")?;
     }
     if args.limits.stats {
-        eprint!("{}", stats(&engine, &running, &sampler, &answer));
+        output::tell(&stats(&engine, &running, &sampler, &answer));
     }
     match answer.stop {
         Ended::Interrupted => Err(Failure::Interrupted),
