@@ -167,7 +167,7 @@ pub struct SamplingArgs {
     /// Mirostat: how fast it learns [0.1]
     #[arg(long, value_name = "X")]
     pub mirostat_eta: Option<f32>,
-    /// The chain's order [penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature]
+    /// The chain's order; by default penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature
     #[arg(long, value_name = "NAMES", value_parser = chain)]
     pub samplers: Option<Chain>,
     /// Add X to the logit of a token; may be repeated. `-inf` bans the token
