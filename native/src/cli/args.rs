@@ -1,4 +1,6 @@
 //! The arguments, with the help that they print.
+// That help is no rustdoc: its brackets are defaults, not links.
+#![expect(rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
 
