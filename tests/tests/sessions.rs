@@ -1,38 +1,11 @@
 //! What a session promises: batches do not matter, going back and on is exact, memory is what was announced,
 //! decoding allocates nothing, and saved states are whole or refused.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use motelm_core::gguf::File;
 use motelm_core::session::{Options, Progress};
 use motelm_core::{Bytes, ErrorKind, KvType, Model, Session};
+use motelm_tests::counting::{Counting, measure};
 use motelm_tests::golden;
-
-/// Counts this thread's allocations.
-struct Counting;
-
-thread_local! {
-    static BYTES: Cell<u64> = const { Cell::new(0) };
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator; the counters do not allocate.
-unsafe impl GlobalAlloc for Counting {
-    // SAFETY: as `System`.
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.set(BYTES.get() + layout.size() as u64);
-        CALLS.set(CALLS.get() + 1);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    // SAFETY: as `System`.
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -137,10 +110,9 @@ fn memory_is_what_was_announced() {
         for (context, batch, kv) in [(64, 16, KvType::F16), (200, 512, KvType::F32), (7, 1, KvType::F16)] {
             let options = Options { context, batch, kv, ..Options::default() };
             let announced = model.memory(&options).expect("memory").total();
-            BYTES.set(0);
-            let session = Session::new(&model, options).expect("session");
-            let allocated = BYTES.get();
+            let (session, usage) = measure(|| Session::new(&model, options).expect("session"));
             drop(session);
+            let allocated = usage.peak as u64;
             // Beside the buffers: the lists of layers and rotations.
             let lists = 64 * 1024;
             assert!(
@@ -158,31 +130,31 @@ fn decoding_allocates_nothing() {
         let mut session = session(&model, 16);
         session.forward(&tokens(20)).expect("forward");
         let more = tokens(50);
-        CALLS.set(0);
-        for token in more {
-            session.forward(&[token]).expect("forward");
-        }
-        session.rewind(3);
-        session.forward(&[1, 2, 3]).expect("forward");
-        assert_eq!(CALLS.get(), 0, "{name}");
+        let ((), usage) = measure(|| {
+            for token in more {
+                session.forward(&[token]).expect("forward");
+            }
+            session.rewind(3);
+            session.forward(&[1, 2, 3]).expect("forward");
+        });
+        assert_eq!(usage.allocations, 0, "{name}");
     }
 }
 
 #[test]
 fn absurd_options_are_refused_before_anything_is_allocated() {
     let model = model("llama-spm");
-    BYTES.set(0);
-    for (context, batch) in [(usize::MAX, 1), (usize::MAX / 8, usize::MAX), (usize::MAX / 64, usize::MAX / 4)]
-    {
-        let options = Options { context, batch, ..Options::default() };
-        assert_eq!(model.memory(&options).unwrap_err().kind, ErrorKind::Memory);
-        assert_eq!(Session::new(&model, options).err().expect("refused").kind, ErrorKind::Memory);
-    }
-    assert_eq!(
-        model.memory(&Options { batch: 0, ..Options::default() }).unwrap_err().kind,
-        ErrorKind::Argument
-    );
-    assert!(BYTES.get() < 1 << 20);
+    let ((), usage) = measure(|| {
+        let huge = usize::MAX;
+        for (context, batch) in [(huge, 1), (huge / 8, huge), (huge / 64, huge / 1024)] {
+            let options = Options { context, batch, ..Options::default() };
+            assert_eq!(model.memory(&options).unwrap_err().kind, ErrorKind::Memory);
+            assert_eq!(Session::new(&model, options).err().expect("refused").kind, ErrorKind::Memory);
+        }
+        let options = Options { batch: 0, ..Options::default() };
+        assert_eq!(model.memory(&options).unwrap_err().kind, ErrorKind::Argument);
+    });
+    assert!(usage.peak < 1 << 20, "{usage:?}");
 }
 
 #[test]
