@@ -1,6 +1,7 @@
 //! The command: arguments in, text or JSON out, errors with a hint.
 
 mod args;
+mod bench;
 mod chat;
 mod engine;
 mod errors;
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Probe(args) => probe::probe(args),
         Command::Render(args) => render::render(args),
+        Command::Bench(args) => bench::bench(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,6 +34,7 @@ pub mod cpu;
 pub mod machine;
 mod open;
 mod pool;
+pub mod shapes;
 mod sync;
 
 pub use open::{BUNDLED_NAME, OpenError, bundled, open};

@@ -1,6 +1,7 @@
 //! What this machine has: cores, and memory that a session may take.
 
 use std::thread;
+use std::time::Duration;
 use sysinfo::{MemoryRefreshKind, System};
 
 /// Cores that this process may use, without second hardware threads where the system tells them apart. Matrix
@@ -33,6 +34,18 @@ pub fn peak_memory() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+/// How long the threads of this process have been running on a core, all together; `None` where the system does not
+/// say. Waiting for a core does not count, so that on a busy machine this tells more than a clock.
+pub fn cpu_time() -> Option<Duration> {
+    let mut nanoseconds: u64 = 0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let path = thread.ok()?.path().join("schedstat");
+        let running = std::fs::read_to_string(path).ok()?;
+        nanoseconds += running.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(nanoseconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +55,6 @@ mod tests {
         assert!(physical_cores() >= 1);
         assert!(available_memory().is_none_or(|bytes| bytes > 1 << 20));
         assert!(peak_memory().is_none_or(|bytes| bytes > 1 << 20));
+        assert!(cpu_time().is_none_or(|time| !time.is_zero()));
     }
 }

@@ -47,6 +47,9 @@ pub enum Command {
     /// Show the text that a chat template makes of messages
     #[command(after_help = RENDER_EXAMPLES)]
     Render(RenderArgs),
+    /// Measure how fast a model runs here
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchArgs),
 }
 
 /// Which model.
@@ -422,6 +425,50 @@ pub struct TemplateSource {
     /// Take the template from this Jinja file
     #[arg(long, value_name = "FILE")]
     pub template: Option<PathBuf>,
+}
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  mote bench -m qwen2.5-0.5b.gguf -t 1,2
+  mote bench -m model.gguf -p 512 -n 128 -d 0,4096 --json
+  mote bench --shape qwen2.5-0.5b:q4_k_m -o shape.gguf    a model of that shape with random weights, to measure
+
+Columns as in llama-bench: pp512 reads a prompt of 512 tokens, tg128 generates 128, @ d4096 behind 4096 others.";
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// Tokens of the prompt to read; 0 leaves it out
+    #[arg(short, long, value_name = "N,..", default_value = "512", value_delimiter = ',')]
+    pub prompt: Vec<usize>,
+    /// Tokens to generate; 0 leaves it out
+    #[arg(short = 'n', long, value_name = "N,..", default_value = "128", value_delimiter = ',')]
+    pub generate: Vec<usize>,
+    /// Tokens that are in the context before
+    #[arg(short, long, value_name = "N,..", default_value = "0", value_delimiter = ',')]
+    pub depth: Vec<usize>,
+    /// Threads. Default: physical cores
+    #[arg(short, long, value_name = "N,..", value_delimiter = ',', value_parser = positive)]
+    pub threads: Vec<usize>,
+    /// Tokens of a prompt that are worked on together
+    #[arg(short, long, value_name = "N", default_value = "512", value_parser = positive)]
+    pub batch: usize,
+    /// Runs that count
+    #[arg(short, long, value_name = "N", default_value = "5", value_parser = positive)]
+    pub repetitions: usize,
+    /// How keys and values are stored
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub kv: Kv,
+    /// One JSON object, with every run
+    #[arg(long)]
+    pub json: bool,
+    /// Write a model of random weights to -o instead: a published model's shape in a mix of types, as NAME:MIX
+    #[arg(long, value_name = "NAME:MIX", requires = "output", conflicts_with = "model")]
+    pub shape: Option<String>,
+    /// Where --shape writes to
+    #[arg(short, long, value_name = "FILE", requires = "shape")]
+    pub output: Option<PathBuf>,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
