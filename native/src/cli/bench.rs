@@ -56,10 +56,9 @@ fn write_shape(wanted: &str, path: &Path) -> Result<(), Failure> {
     let (name, mix) = wanted.split_once(':').unwrap_or((wanted, ""));
     let (Some(shape), Some(mix)) = (Shape::find(name), Mix::from_name(mix)) else {
         let shapes: Vec<&str> = SHAPES.iter().map(|shape| shape.name).collect();
-        let mixes: Vec<&str> = Mix::ALL.iter().map(|mix| mix.name()).collect();
         let what = format!("there is no shape `{wanted}`");
         let hint =
-            format!("NAME:MIX, with a name of {} and a mix of {}", shapes.join(", "), mixes.join(", "));
+            format!("NAME:MIX, with a name of {} and q4_k_m or a type such as q8_0", shapes.join(", "));
         return Err(Failure::new(Kind::Usage, what).hint(hint));
     };
     let refuse = |error: io::Error| {

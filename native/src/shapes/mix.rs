@@ -1,28 +1,16 @@
 //! Which type llama.cpp's quantizer gives to which tensor (`llama_tensor_get_type`, without an importance matrix).
 
-use motelm_core::quant::Dtype;
+use motelm_core::quant::{Dtype, Meets};
 
-/// A kind of file, by the name that it is published under.
+/// What a file's matrices are stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(non_camel_case_types, reason = "the field's own names")]
 #[non_exhaustive]
 pub enum Mix {
-    /// Single precision.
-    F32,
-    /// Half precision.
-    F16,
-    /// The upper halves of single precision.
-    BF16,
-    /// 8 bits.
-    Q8_0,
-    /// 6 bits.
-    Q6_K,
     /// 4 bits, and 6 where it matters most.
     Q4_K_M,
-    /// 4 bits.
-    Q4_0,
-    /// Ternary, as BitNet is published: the embedding in half precision.
-    I2_S,
+    /// One type, but for a head that deserves a better one.
+    Of(Dtype),
 }
 
 /// What a matrix is in its model.
@@ -39,70 +27,59 @@ pub(super) enum Part {
 }
 
 impl Mix {
-    /// Every mix.
-    pub const ALL: &'static [Self] =
-        &[Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q6_K, Self::Q4_K_M, Self::Q4_0, Self::I2_S];
-
-    /// The mix of this name (`q4_k_m`), in upper or lower case.
+    /// The mix of this name (`q4_k_m`, `q8_0`, `f16`), in upper or lower case.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|mix| mix.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Q4_K_M => "Q4_K_M",
-            other => other.base().name(),
+        if name.eq_ignore_ascii_case("q4_k_m") {
+            return Some(Self::Q4_K_M);
         }
+        Dtype::from_name(name).filter(|&dtype| holds_weights(dtype)).map(Self::Of)
     }
 
-    /// What `general.file_type` says.
-    pub(super) fn file_type(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 7,
+    /// What `general.file_type` says, for common mixes.
+    pub(super) fn file_type(self) -> Option<u32> {
+        Some(match self {
+            Self::Of(Dtype::F32) => 0,
+            Self::Of(Dtype::F16) => 1,
+            Self::Of(Dtype::Q4_0) => 2,
+            Self::Of(Dtype::Q8_0) => 7,
             Self::Q4_K_M => 15,
-            Self::Q6_K => 18,
-            Self::BF16 => 32,
-            Self::I2_S => 40,
-        }
-    }
-
-    /// What most matrices are stored as.
-    fn base(self) -> Dtype {
-        match self {
-            Self::F32 => Dtype::F32,
-            Self::F16 => Dtype::F16,
-            Self::BF16 => Dtype::BF16,
-            Self::Q8_0 => Dtype::Q8_0,
-            Self::Q6_K => Dtype::Q6_K,
-            Self::Q4_K_M => Dtype::Q4_K,
-            Self::Q4_0 => Dtype::Q4_0,
-            Self::I2_S => Dtype::I2_S,
-        }
+            Self::Of(Dtype::Q6_K) => 18,
+            Self::Of(Dtype::BF16) => 32,
+            Self::Of(Dtype::I2_S) => 40,
+            Self::Of(_) => return None,
+        })
     }
 
     /// What a matrix of rows of `cols` elements is stored as.
     pub(super) fn dtype(self, part: Part, cols: usize, layer: usize, n_layers: usize) -> Dtype {
-        let base = self.base();
         let wanted = match (self, part) {
-            (Self::F32 | Self::F16 | Self::BF16, _) => base,
-            (Self::I2_S, Part::Head | Part::Embedding) => Dtype::F16,
-            (_, Part::Head) if base != Dtype::Q8_0 => Dtype::Q6_K,
+            (Self::Of(Dtype::I2_S), Part::Head | Part::Embedding) => Dtype::F16,
+            (Self::Of(base), Part::Head) if is_float(base) || base == Dtype::Q8_0 => base,
+            (_, Part::Head) => Dtype::Q6_K,
             (Self::Q4_K_M, Part::Values | Part::Down) if gets_more_bits(layer, n_layers) => Dtype::Q6_K,
             (Self::Q4_K_M, Part::FusedQkv) => Dtype::Q5_K,
-            _ => base,
+            (Self::Q4_K_M, _) => Dtype::Q4_K,
+            (Self::Of(base), _) => base,
         };
-        match wanted {
-            _ if cols.is_multiple_of(wanted.block_len()) => wanted,
+        let fits = |dtype: &Dtype| cols.is_multiple_of(dtype.block_len());
+        let second = match wanted {
             Dtype::Q4_K => Dtype::Q5_0,
             Dtype::Q5_K => Dtype::Q5_1,
             Dtype::Q6_K => Dtype::Q8_0,
-            _ => Dtype::F16,
-        }
+            Dtype::TQ1_0 | Dtype::TQ2_0 => Dtype::Q4_0,
+            _ => Dtype::IQ4_NL,
+        };
+        [wanted, second].into_iter().find(fits).unwrap_or(Dtype::F16)
     }
+}
+
+fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Whether matrices of models come in this type.
+fn holds_weights(dtype: Dtype) -> bool {
+    is_float(dtype) || dtype.meets() == Meets::Integers || dtype.block_len() > 1
 }
 
 /// The first and last eighth of the layers, and every third between.
@@ -123,6 +100,14 @@ mod tests {
         assert_eq!(dtype(Part::Other, 4864), Dtype::Q4_K);
         assert_eq!(dtype(Part::Down, 4864), Dtype::Q6_K);
         assert_eq!(dtype(Part::FusedQkv, 3072), Dtype::Q5_K);
+    }
+
+    #[test]
+    fn names_of_mixes() {
+        assert_eq!(Mix::from_name("Q4_K_M"), Some(Mix::Q4_K_M));
+        assert_eq!(Mix::from_name("bf16"), Some(Mix::Of(Dtype::BF16)));
+        assert_eq!(Mix::from_name("i32"), None);
+        assert_eq!(Mix::from_name(""), None);
     }
 
     #[test]

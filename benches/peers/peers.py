@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""Times MoteLM beside llama.cpp: same files, same threads, in turns.
+
+  peers.py setup                      builds llama.cpp (through llama-cpp-python) in a virtual environment
+  peers.py run MODEL.gguf...          times both, prints a table, writes a dated record
+
+Read README.md beside this file first.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+CACHE = pathlib.Path(os.environ.get("MOTE_CACHE", pathlib.Path.home() / ".cache" / "motelm"))
+VENV = CACHE / "peers"
+PYTHON = VENV / "bin" / "python"
+
+
+def setup():
+    """llama.cpp as its users get it, compiled for this processor."""
+    subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+    flags = {"CMAKE_ARGS": "-DGGML_NATIVE=ON", "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count())}
+    package = ["--no-binary", "llama-cpp-python", "llama-cpp-python"]
+    subprocess.run([PYTHON, "-m", "pip", "install", *package], check=True, env={**os.environ, **flags})
+
+
+# --- llama.cpp's side: a process of its own, one measurement for each line of input ---
+
+
+def serve(path, threads, prompt, generate):
+    """Keeps the model open; answers every line with the seconds of a prompt and of a generation."""
+    begin = time.perf_counter()
+    import ctypes
+    import random
+
+    import llama_cpp as llama
+
+    quiet = llama.llama_log_callback(lambda level, text, data: None)
+    llama.llama_log_set(quiet, ctypes.c_void_p(0))
+    llama.llama_backend_init()
+    imported = time.perf_counter()
+    options = llama.llama_model_default_params()
+    options.n_gpu_layers = 0
+    model = llama.llama_model_load_from_file(path.encode(), options)
+    if not model:
+        sys.exit(f"llama.cpp does not open {path}")
+    options = llama.llama_context_default_params()
+    options.n_ctx = max(prompt, generate)
+    options.n_batch = options.n_ubatch = 512
+    options.n_threads = options.n_threads_batch = threads
+    context = llama.llama_init_from_model(model, options)
+    if not context:
+        sys.exit(f"llama.cpp makes no context for {path}")
+    n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
+    chance = random.Random(1)
+    tokens = [chance.randrange(n_vocab) for _ in range(max(prompt, generate, 1))]
+
+    def decode(some):
+        array = (llama.llama_token * len(some))(*some)
+        if llama.llama_decode(context, llama.llama_batch_get_one(array, len(some))) != 0:
+            sys.exit("llama_decode fails")
+
+    def timed(work):
+        llama.llama_memory_clear(llama.llama_get_memory(context), True)
+        clock, cpu = time.perf_counter(), time.process_time()
+        work()
+        llama.llama_synchronize(context)
+        return time.perf_counter() - clock, time.process_time() - cpu
+
+    def read():
+        for i in range(0, prompt, 512):
+            decode(tokens[i : min(i + 512, prompt)])
+
+    def write():
+        for token in tokens[:generate]:
+            decode([token])
+
+    decode(tokens[:1])
+    llama.llama_synchronize(context)
+    first = time.perf_counter()
+    print(json.dumps({"import": imported - begin, "first_token": first - imported}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps({"pp": timed(read), "tg": timed(write)}), flush=True)
+
+
+class Llama:
+    def __init__(self, path, threads, prompt, generate):
+        command = [PYTHON, __file__, "serve", path, str(threads), str(prompt), str(generate)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.start = json.loads(self.process.stdout.readline())
+
+    def measure(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+# --- MoteLM's side ---
+
+
+def mote(binary, path, threads, prompt, generate):
+    """One warm-up and one run of `mote bench`."""
+    command = [binary, "bench", "-m", path, "-t", threads, "-p", prompt, "-n", generate, "-r", 1, "--json"]
+    output = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
+    results = {result["test"][:2]: result for result in json.loads(output)["results"]}
+    return {test: (result["seconds"][0], result["cpu_seconds"][0]) for test, result in results.items()}
+
+
+# --- both ---
+
+
+def compare(binary, path, threads, prompt, generate, rounds):
+    """Times both in turns; returns seconds by test and engine, clock and CPU."""
+    peer = Llama(path, threads, prompt, generate)
+    peer.measure()  # warms up
+    times = {test: {"mote": [], "llama.cpp": []} for test in ("pp", "tg")}
+    for _ in range(rounds):
+        ours = mote(binary, path, threads, prompt, generate)
+        theirs = peer.measure()
+        for test, both in times.items():
+            both["mote"].append(ours[test])
+            both["llama.cpp"].append(theirs[test])
+    peer.close()
+    return times
+
+
+def row(path, test, tokens, threads, both, by):
+    """A line of the table: rates, and the ratio by clock and, of one thread, by CPU time."""
+    pick = lambda engine: [run[by] for run in both[engine]]
+    ours, theirs = pick("mote"), pick("llama.cpp")
+    ratios = sorted(b / a for a, b in zip(ours, theirs))
+    rate = lambda seconds: tokens / statistics.median(seconds)
+    ratio = statistics.median(ratios)
+    return [
+        path.stem,
+        f"{test}{tokens}",
+        str(threads),
+        "CPU" if by else "clock",
+        f"{rate(ours):.1f}",
+        f"{rate(theirs):.1f}",
+        f"**{ratio:.2f}**" if ratio >= 1 else f"{ratio:.2f}",
+        f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
+    ]
+
+
+HEAD = ["model", "test", "threads", "time", "mote t/s", "llama.cpp t/s", "mote / llama.cpp", "of all rounds"]
+
+
+def line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def shell(*command):
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY).stdout.strip()
+
+
+def processor():
+    with open("/proc/cpuinfo") as info:
+        facts = dict(map(str.strip, fact.split(":", 1)) for fact in info if ":" in fact)
+    named = [facts["model name"], f"family {facts['cpu family']} model {facts['model']}"]
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in facts["flags"].split()]
+    return f"{', '.join(named)}, {os.cpu_count()} cores; {' '.join(flags)}"
+
+
+def limits():
+    """What the machine can do, as `limits` of motelm-benches measures it."""
+    told = shell("cargo", "run", "--release", "-q", "-p", "motelm-benches", "--bin", "limits")
+    if not told:
+        return "not measured"
+    facts = json.loads(told)
+    read = ", ".join(f"{rate / 1e9:.1f} GB/s on {n} thread{'s' * (n != '1')}" for n, rate in facts["read"].items())
+    peak = facts["integer_peak"]
+    return f"memory read {read}" + (f"; {peak['instruction']} {peak['rate'] / 1e9:.0f} GOP/s a thread" if peak else "")
+
+
+def run(args):
+    started = datetime.datetime.now()
+    load = [os.getloadavg()[0]]
+    version = shell(PYTHON, "-c", "import llama_cpp; print(llama_cpp.__version__)")
+    changed = " with changes" if shell("git", "status", "--porcelain", "--untracked-files=no") else ""
+    report = [
+        f"# {started:%Y-%m-%d %H:%M}: MoteLM beside llama.cpp",
+        "",
+        f"* processor: {processor()}",
+        f"* limits: {limits()}",
+        f"* MoteLM: {shell('git', 'describe', '--always')}{changed}, `cargo build --release`",
+        f"* llama.cpp: of llama-cpp-python {version}, `-DGGML_NATIVE=ON`",
+        f"* command: `benches/peers/peers.py {' '.join(sys.argv[1:])}`",
+        f"* rounds: {args.rounds}, in turns; rates and ratios are medians; above 1, MoteLM is faster",
+    ]
+    if args.note:
+        report.append(f"* note: {args.note}")
+    table = ["", line(HEAD), line(["---"] * len(HEAD))]
+    for text in report + table:
+        print(text, flush=True)
+    for path in args.models:
+        for threads in args.threads:
+            try:
+                times = compare(args.mote, path, threads, args.prompt, args.generate, args.rounds)
+            except (json.JSONDecodeError, subprocess.CalledProcessError) as error:
+                table.append(f"| {path.stem} | failed: {type(error).__name__} |" + " |" * (len(HEAD) - 2))
+                continue
+            for test, tokens in (("pp", args.prompt), ("tg", args.generate)):
+                for by in (0, 1) if threads == 1 else (0,):
+                    table.append(line(row(path, test, tokens, threads, times[test], by)))
+                    print(table[-1], flush=True)
+            load.append(os.getloadavg()[0])
+    busy = f"* load while measuring: {min(load):.1f} to {max(load):.1f} (of {os.cpu_count()} cores)"
+    text = "\n".join(report + [busy] + table) + "\n"
+    target = args.record or HERE.parent / "record" / f"{started:%Y-%m-%d-%H%M}.md"
+    pathlib.Path(target).write_text(text)
+    print(f"\n{busy}\nwritten to {target}")
+
+
+def main():
+    if sys.argv[1:2] == ["serve"]:
+        path, *numbers = sys.argv[2:]
+        return serve(path, *map(int, numbers))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="command")
+    commands.add_parser("setup")
+    command = commands.add_parser("run")
+    command.add_argument("models", nargs="+", type=pathlib.Path)
+    command.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1])
+    command.add_argument("--prompt", type=int, default=512)
+    command.add_argument("--generate", type=int, default=128)
+    command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--mote", type=pathlib.Path, default=REPOSITORY / "target" / "release" / "mote")
+    command.add_argument("--record", help="file to write [benches/record/DATE.md]")
+    command.add_argument("--note", help="what else there is to know")
+    args = parser.parse_args()
+    setup() if args.command == "setup" else run(args)
+
+
+if __name__ == "__main__":
+    main()
