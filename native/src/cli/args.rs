@@ -21,7 +21,7 @@ Exit codes: 0 done, 2 wrong arguments, 3 a bad file or model, 4 not enough memor
 
 /// Runs GGUF language models.
 #[derive(Debug, Parser)]
-#[command(name = "mote", version, about, after_help = TOUR, max_term_width = 100)]
+#[command(name = "mote", version, after_help = TOUR, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

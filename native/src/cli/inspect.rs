@@ -159,6 +159,7 @@ fn told(
         }
         if let Some((memory, batch)) = memory {
             let context = args.session.context.unwrap_or(model.plan().context.min(4096));
+            let batch = batch.min(context);
             line(&mut told, format_args!("\nmemory of a session with context {context}, batch {batch}"));
             for (what, bytes) in
                 [("keys, values", memory.kv), ("buffers", memory.buffers), ("total", memory.total())]
