@@ -8,5 +8,7 @@ pub(crate) mod floats;
 pub(crate) mod integers;
 pub mod matmul;
 pub(crate) mod norm;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod panel;
 pub(crate) mod recurrent;
 pub(crate) mod rope;

@@ -37,20 +37,30 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use neon::Neon;
 pub use scalar::Scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use simd128::Simd128;
+#[cfg(target_arch = "x86_64")]
+pub use wide::{Wide, WideKernel};
 
+use crate::ops::integers::{self, Lanes};
+use crate::ops::matmul::Rows;
 use crate::quant::float16;
 
 /// An instruction set that this processor has, and with it the way into its kernels.
@@ -62,6 +72,9 @@ pub enum Level {
     /// x86-64 with AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
     /// 64-bit Arm with NEON.
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Neon(Neon),
@@ -77,8 +90,22 @@ impl Level {
             target_arch = "x86_64",
             target_feature = "avx2",
             target_feature = "fma",
+            target_feature = "f16c",
+            target_feature = "avx512f",
+            target_feature = "avx512bw",
+            target_feature = "avx512dq",
+            target_feature = "avx512vl",
+            target_feature = "avx512vnni"
+        ))]
+        // SAFETY: the whole program is compiled for processors that have these.
+        return Self::Avx512(unsafe { Avx512::new_unchecked(Avx2::new_unchecked()) });
+        #[cfg(all(
+            target_arch = "x86_64",
+            target_feature = "avx2",
+            target_feature = "fma",
             target_feature = "f16c"
         ))]
+        #[allow(unreachable_code, reason = "where the target promises more")]
         // SAFETY: the whole program is compiled for processors that have these.
         return Self::Avx2(unsafe { Avx2::new_unchecked() });
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
@@ -95,6 +122,8 @@ impl Level {
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::Neon(_) => "neon",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -109,6 +138,8 @@ impl Level {
             Self::Scalar => Scalar.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.enter(kernel),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::Neon(isa) => isa.enter(kernel),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -209,6 +240,13 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     fn dot_u7(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
     /// Products of signed `w` and signed `x`, which must be at least -127, summed by fours.
     fn dot_i8(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
+
+    /// Multiplies rows of integer weights with several tokens: a way round the generic kernel for instruction sets
+    /// that can do more than this trait asks.
+    #[inline(always)]
+    fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
+        integers::tokens::<F, Self>(self, rows);
+    }
 
     /// Nothing yet: a sum's start.
     #[inline(always)]

@@ -12,13 +12,23 @@ pub fn levels() -> Vec<Level> {
     let mut levels = vec![Level::Scalar];
     #[cfg(target_arch = "x86_64")]
     {
-        use motelm_core::simd::Avx2;
+        use motelm_core::simd::{Avx2, Avx512};
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
         {
             // SAFETY: the processor has just said so.
-            levels.push(Level::Avx2(unsafe { Avx2::new_unchecked() }));
+            let avx2 = unsafe { Avx2::new_unchecked() };
+            levels.push(Level::Avx2(avx2));
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                // SAFETY: the processor has just said so.
+                levels.push(Level::Avx512(unsafe { Avx512::new_unchecked(avx2) }));
+            }
         }
     }
     if !levels.contains(&Level::baseline()) {

@@ -27,10 +27,12 @@ pub(crate) struct Step {
     pub sum: [f32; 8],
     /// The same for each 16.
     pub half_sum: [[f32; 8]; 2],
+    /// The sums of the integers of each 32's first half, and of each second half.
+    pub q_sum: [[i32; 8]; 2],
 }
 
 impl Step {
-    const ZERO: Self = Self { q: [[0; 32]; 8], scale: [0.0; 8], sum: [0.0; 8], half_sum: [[0.0; 8]; 2] };
+    const ZERO: Self = Self { q: [[0; 32]; 8], scale: [0.0; 8], sum: [0.0; 8], half_sum: [[0.0; 8]; 2], q_sum: [[0; 8]; 2] };
 
     /// The scales of 16 groups of 16, or rather of the 4 groups of 32 in which those of half `part` lie.
     #[inline(always)]
@@ -170,6 +172,7 @@ fn round_group<I: Isa>(isa: I, x: &[f32; 32], step: &mut Step, group: usize) {
     let sums = isa.to_array(isa.float_i32(isa.dot_u7(isa.splat_bytes(1), q)));
     let low = (sums[0] + sums[1]) + (sums[2] + sums[3]);
     let high = (sums[4] + sums[5]) + (sums[6] + sums[7]);
+    (step.q_sum[0][group], step.q_sum[1][group]) = (low as i32, high as i32);
     step.half_sum[group / 4][group % 4 * 2] = scale * low;
     step.half_sum[group / 4][group % 4 * 2 + 1] = scale * high;
     step.sum[group] = scale * (low + high);

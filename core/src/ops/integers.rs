@@ -17,11 +17,13 @@ use crate::simd::{Isa, Kernel};
 /// A format whose groups unpack in vectors.
 ///
 /// Blocks come as the slice of a step's blocks, 256 weights or, at the end of a row, fewer.
-pub(crate) trait Lanes: Quantized {
+pub trait Lanes: Quantized {
     /// The bytes of a block.
     type Block: Copy;
     /// Whether the integers have signs.
     const SIGN: Sign;
+    /// `Some(n)` when every minimum is `n` times its scale, so that a weight is `scale * (q - n)`.
+    const OFFSET: Option<i32>;
 
     /// A row's bytes as blocks.
     fn blocks(row: &[u8]) -> &[Self::Block];
@@ -35,7 +37,7 @@ pub(crate) trait Lanes: Quantized {
 
 /// Whether integer weights have signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sign {
+pub enum Sign {
     /// 0 to 127.
     Unsigned,
     /// -128 to 127.
@@ -69,7 +71,7 @@ fn dot<I: Isa>(isa: I, sign: Sign, w: I::I8x32, x: I::I8x32) -> I::I32x8 {
 /// Multiplies rows with one token or several, whichever there are.
 #[inline(always)]
 pub(crate) fn run<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
-    if rows.x.tokens() == 1 { one_token::<F, I>(isa, rows) } else { tokens::<F, I>(isa, rows) }
+    if rows.x.tokens() == 1 { one_token::<F, I>(isa, rows) } else { isa.tokens::<F>(rows) }
 }
 
 #[inline(always)]
@@ -153,7 +155,7 @@ const TOKENS: usize = 2;
 const PIECE: usize = 8;
 
 #[inline(always)]
-fn tokens<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
+pub(crate) fn tokens<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
     let Rows { w, x, first, out } = rows;
     let n_steps = w.cols().div_ceil(STEP);
     let mut piece = [[Unpacked { q: [[0; 32]; 8], scale: [[0.0; 8]; 2], min: [[0.0; 8]; 2] }; PIECE]; ROWS];

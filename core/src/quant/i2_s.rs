@@ -84,6 +84,7 @@ impl Quantized for I2_S {
 impl Lanes for I2_S {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = Some(1);
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

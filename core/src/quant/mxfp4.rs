@@ -89,6 +89,7 @@ impl Quantized for MXFP4 {
 impl Lanes for MXFP4 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Signed;
+    const OFFSET: Option<i32> = Some(0);
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

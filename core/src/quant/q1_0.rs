@@ -60,6 +60,7 @@ impl Quantized for Q1_0 {
 impl Lanes for Q1_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = None;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

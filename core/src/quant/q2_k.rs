@@ -64,6 +64,7 @@ impl Quantized for Q2_K {
 impl Lanes for Q2_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = None;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

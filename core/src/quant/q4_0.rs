@@ -66,6 +66,7 @@ impl Quantized for Q4_0 {
 impl Lanes for Q4_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = Some(8);
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

@@ -102,6 +102,7 @@ impl Quantized for Q4_K {
 impl Lanes for Q4_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = None;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

@@ -79,6 +79,7 @@ impl Quantized for Q5_0 {
 impl Lanes for Q5_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = Some(16);
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

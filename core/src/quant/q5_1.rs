@@ -62,6 +62,7 @@ impl Quantized for Q5_1 {
 impl Lanes for Q5_1 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = None;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

@@ -72,6 +72,7 @@ impl Quantized for Q6_K {
 impl Lanes for Q6_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = Some(32);
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

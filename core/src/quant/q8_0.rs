@@ -59,6 +59,7 @@ impl Quantized for Q8_0 {
 impl Lanes for Q8_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Signed;
+    const OFFSET: Option<i32> = Some(0);
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

@@ -84,6 +84,7 @@ impl Quantized for TQ1_0 {
 impl Lanes for TQ1_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const OFFSET: Option<i32> = Some(1);
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

@@ -1,0 +1,238 @@
+//! Integer weights times several tokens, with rows as lanes.
+//!
+//! [`super::integers`] multiplies a row with a token along the row, and has to add up the lanes in the end. Here
+//! every lane is a row of its own: 16 rows, 256 weights of each at a time, are unpacked from the file's blocks and
+//! transposed once, so that one register holds the same four neighbouring weights of all 16 rows. Four activations of
+//! a token, the same for all rows, are broadcast from memory and meet them in one instruction, whose sums need no
+//! adding across lanes and take their scales from a vector too. Two such groups of 16 rows and up to 6 tokens keep
+//! 24 accumulators in registers; the panel of 32 rows stays in the first cache while all tokens pass by.
+//!
+//! The instruction wants unsigned weights, so signed ones are moved up by 128. All that is to be taken away again,
+//! that offset and the format's own ([`Lanes::OFFSET`]), is paid by starting the integer sums below zero; formats
+//! with a minimum of its own for every group subtract it times the sum of the group's activations.
+
+use core::array;
+
+use super::activations::{STEP, Step};
+use super::integers::{Lanes, Sign};
+use super::matmul::Rows;
+use crate::exec::Columns;
+use crate::simd::{Wide, WideKernel};
+
+/// Steps of a row unpacked at once: two groups of rows are 20 KB then (24 with scales for 16 weights).
+const PIECE: usize = 2;
+
+/// Rows in a group, and in the two groups that a tile multiplies together.
+const LANES: usize = 16;
+const ROWS: usize = 2 * LANES;
+
+/// 256 weights of 16 rows, in no format any more.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Weights {
+    /// For every 32 weights eight quads of every row.
+    q: [[[u8; 64]; 8]; STEP / 32],
+    /// The scale of every 32 weights, or of every 16.
+    scale: [[f32; LANES]; STEP / 16],
+    /// The same of minima; only where formats have their own.
+    min: [[f32; LANES]; STEP / 16],
+}
+
+impl Weights {
+    const ZERO: Self =
+        Self { q: [[[0; 64]; 8]; 8], scale: [[0.0; LANES]; 16], min: [[0.0; LANES]; 16] };
+}
+
+/// Multiplies rows with several tokens.
+#[inline(always)]
+pub(crate) fn tokens<F: Lanes, I: Wide>(isa: I, rows: Rows<'_, '_>) {
+    let Rows { w, x, first, out } = rows;
+    let (n_tokens, n_steps) = (x.tokens(), w.cols().div_ceil(STEP));
+    let mut panel = [[Weights::ZERO; 2]; PIECE];
+    for r in (0..out.width()).step_by(ROWS) {
+        let n_rows = ROWS.min(out.width() - r);
+        for start in (0..n_steps).step_by(PIECE) {
+            let piece = start..n_steps.min(start + PIECE);
+            for (step, weights) in piece.clone().zip(&mut panel) {
+                for (group, weights) in weights.iter_mut().enumerate() {
+                    // Past the last row that row again; its outputs go nowhere.
+                    let row = |i: usize| w.bytes(first + (r + group * LANES + i).min(out.width() - 1));
+                    let blocks = array::from_fn(|i| {
+                        let blocks = F::blocks(row(i));
+                        let per_step = STEP / F::BLOCK;
+                        &blocks[step * per_step..blocks.len().min((step + 1) * per_step)]
+                    });
+                    unpack::<F, I>(isa, blocks, weights);
+                }
+            }
+            let weights = &panel[..piece.len()];
+            let groups = (w.cols() - start * STEP).div_ceil(32);
+            let mut t = 0;
+            while t < n_tokens {
+                let place = Place { out: &mut *out, first: start == 0, r, n_rows, t };
+                t += match n_tokens - t {
+                    6.. => tile::<F, I, 6>(isa, weights, groups, &x.steps[start..], n_steps, place),
+                    4 | 5 => tile::<F, I, 4>(isa, weights, groups, &x.steps[start..], n_steps, place),
+                    2 | 3 => tile::<F, I, 2>(isa, weights, groups, &x.steps[start..], n_steps, place),
+                    _ => tile::<F, I, 1>(isa, weights, groups, &x.steps[start..], n_steps, place),
+                };
+            }
+        }
+    }
+}
+
+/// Unpacks a step of 16 rows.
+#[inline(always)]
+fn unpack<F: Lanes, I: Wide>(isa: I, rows: [&[F::Block]; LANES], to: &mut Weights) {
+    let flip = if F::SIGN == Sign::Signed { 0x80 } else { 0 };
+    let zero = isa.zero();
+    for part in 0..32 / F::GROUP.min(32) {
+        let (mut scale, mut min) = ([zero; LANES], [zero; LANES]);
+        for i in 0..LANES {
+            (scale[i], min[i]) = F::factors(isa, rows[i], part);
+        }
+        isa.floats_side_by_side(scale, &mut to.scale.as_chunks_mut().0[part]);
+        if F::OFFSET.is_none() {
+            isa.floats_side_by_side(min, &mut to.min.as_chunks_mut().0[part]);
+        }
+    }
+    for (i, quads) in to.q[..rows[0].len() * F::BLOCK / 32].iter_mut().enumerate() {
+        let mut q = [isa.splat_bytes(0); LANES];
+        for (q, row) in q.iter_mut().zip(rows) {
+            *q = F::quants(isa, row, i);
+        }
+        isa.quads_side_by_side(q, flip, quads);
+    }
+}
+
+/// Where a tile's sums go.
+struct Place<'a, 'b> {
+    out: &'a mut Columns<'b, f32>,
+    /// Whether the sums are the outputs' first part, or are added to what is there.
+    first: bool,
+    r: usize,
+    n_rows: usize,
+    t: usize,
+}
+
+/// Multiplies one tile and returns how many tokens it took.
+#[inline(always)]
+fn tile<F: Lanes, I: Wide, const TOKENS: usize>(
+    isa: I,
+    weights: &[[Weights; 2]],
+    groups: usize,
+    steps: &[Step],
+    stride: usize,
+    place: Place<'_, '_>,
+) -> usize {
+    let x = array::from_fn(|i| &steps[(place.t + i) * stride..][..weights.len()]);
+    let signs = if F::SIGN == Sign::Signed { 128 } else { 0 };
+    let (offset, mins) = match F::OFFSET {
+        Some(offset) => (offset + signs, Mins::None),
+        None => (signs, Mins::Own),
+    };
+    if F::GROUP >= 32 {
+        isa.enter_wide(Tile::<32, TOKENS> { weights, groups, offset, mins, x, place });
+    } else {
+        isa.enter_wide(Tile::<16, TOKENS> { weights, groups, offset, mins, x, place });
+    }
+    TOKENS
+}
+
+/// Whether weights have minima beside their offset.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mins {
+    None,
+    Own,
+}
+
+/// Products of 32 rows with some tokens, over a piece of the rows.
+struct Tile<'a, 'b, const GROUP: usize, const TOKENS: usize> {
+    weights: &'a [[Weights; 2]],
+    /// How many times 32 weights are left of the rows.
+    groups: usize,
+    offset: i32,
+    mins: Mins,
+    x: [&'a [Step]; TOKENS],
+    place: Place<'a, 'b>,
+}
+
+impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP, TOKENS> {
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
+    fn run<I: Wide>(self, isa: I) {
+        let Self { weights, groups, offset, mins, x, place } = self;
+        let mut sums = [[isa.splat_wide(0.0); 2]; TOKENS];
+        for s in 0..weights.len() {
+            let w: &[Weights; 2] = &weights[s];
+            let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];
+            let mut starts = [[[0; 8]; 2]; TOKENS];
+            for t in 0..TOKENS {
+                steps[t] = &x[t][s];
+                let [low, high] = &steps[t].q_sum;
+                for i in 0..8 {
+                    starts[t][0][i] = -offset * if GROUP == 32 { low[i] + high[i] } else { low[i] };
+                    starts[t][1][i] = -offset * high[i];
+                }
+            }
+            let n = (groups - s * (STEP / 32)).min(STEP / 32);
+            if mins == Mins::Own {
+                for g in 0..n * 32 / GROUP {
+                    let min = [isa.load_wide(&w[0].min[g]), isa.load_wide(&w[1].min[g])];
+                    for t in 0..TOKENS {
+                        let sum = if GROUP == 32 { steps[t].sum[g] } else { steps[t].half_sum[g / 8][g % 8] };
+                        let sum = isa.splat_wide(sum);
+                        sums[t][0] = isa.neg_mul_add_wide(min[0], sum, sums[t][0]);
+                        sums[t][1] = isa.neg_mul_add_wide(min[1], sum, sums[t][1]);
+                    }
+                }
+            }
+            for i in 0..n {
+                let mut scale = [isa.splat_wide(0.0); TOKENS];
+                for t in 0..TOKENS {
+                    scale[t] = isa.splat_wide(steps[t].scale[i]);
+                }
+                for half in 0..32 / GROUP {
+                    let mut acc = [[isa.splat_i32_wide(0); 2]; TOKENS];
+                    for t in 0..TOKENS {
+                        acc[t] = [isa.splat_i32_wide(starts[t][half][i]); 2];
+                    }
+                    for j in half * (GROUP / 4)..(half + 1) * (GROUP / 4) {
+                        let q = [isa.load_quads(&w[0].q[i][j]), isa.load_quads(&w[1].q[i][j])];
+                        for t in 0..TOKENS {
+                            let x = &steps[t].q[i].as_chunks().0[j];
+                            acc[t][0] = isa.dot_quads(q[0], x, acc[t][0]);
+                            acc[t][1] = isa.dot_quads(q[1], x, acc[t][1]);
+                        }
+                    }
+                    let g = 32 / GROUP * i + half;
+                    for group in 0..2 {
+                        let w = isa.load_wide(&w[group].scale[g]);
+                        for t in 0..TOKENS {
+                            let scale = isa.mul_wide(w, scale[t]);
+                            let products = isa.float_i32_wide(acc[t][group]);
+                            sums[t][group] = isa.mul_add_wide(products, scale, sums[t][group]);
+                        }
+                    }
+                }
+            }
+        }
+        for t in 0..TOKENS {
+            let out = &mut place.out.row(place.t + t)[place.r..][..place.n_rows];
+            if let Some(out) = out.first_chunk_mut::<ROWS>() {
+                for (out, sums) in out.as_chunks_mut().0.iter_mut().zip(sums[t]) {
+                    let sums = if place.first { sums } else { isa.add_wide(isa.load_wide(out), sums) };
+                    isa.store_wide(sums, out);
+                }
+            } else {
+                for (out, sums) in out.chunks_mut(LANES).zip(sums[t]) {
+                    let mut last = [0.0; LANES];
+                    isa.store_wide(sums, &mut last);
+                    for (out, sum) in out.iter_mut().zip(last) {
+                        *out = if place.first { sum } else { *out + sum };
+                    }
+                }
+            }
+        }
+    }
+}
