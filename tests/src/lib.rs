@@ -9,6 +9,17 @@ pub mod counting;
 pub mod fuzz;
 pub mod honest;
 
+/// Every instruction set of this processor.
+#[cfg(not(target_arch = "wasm32"))]
+pub use motelm::cpu::levels;
+
+/// A module either has vectors or it does not: there is nothing to ask at run time.
+#[cfg(target_arch = "wasm32")]
+pub fn levels() -> Vec<motelm_core::simd::Level> {
+    use motelm_core::simd::Level;
+    vec![Level::Scalar, Level::baseline()]
+}
+
 use std::path::{Path, PathBuf};
 
 #[cfg(not(target_arch = "wasm32"))]

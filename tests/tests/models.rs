@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use motelm_core::gguf::File;
 use motelm_core::ops::matmul::Precision;
 use motelm_core::session::{Observer, Options};
+use motelm_core::simd::Level;
 use motelm_core::{Bytes, KvType, Model, Session, arch};
-use motelm_tests::{f32s, golden, json, list, read};
+use motelm_tests::{f32s, golden, json, levels, list, read};
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -61,9 +62,9 @@ impl Observer for All {
     }
 }
 
-fn options(prompt: &Value, precision: Precision, batch: usize) -> Options {
+fn options(prompt: &Value, level: Level, precision: Precision, batch: usize) -> Options {
     let context = prompt["n_ctx"].as_u64().unwrap_or(0) as usize;
-    Options { context, batch, kv: KvType::F32, precision, ..Options::default() }
+    Options { context, batch, kv: KvType::F32, precision, level, ..Options::default() }
 }
 
 /// Largest and root mean square difference from reference rows, over all prompts.
@@ -72,6 +73,7 @@ fn difference(
     expected: &Value,
     gguf: &Value,
     rows: &Value,
+    level: Level,
     precision: Precision,
     batch: usize,
 ) -> (f32, f32) {
@@ -80,7 +82,7 @@ fn difference(
     let n_vocab = expected["n_vocab"].as_u64().expect("n_vocab") as usize;
     let (mut worst, mut squares, mut n) = (0.0f32, 0.0f64, 0);
     for prompt in expected["prompts"].as_array().expect("prompts") {
-        let mut session = Session::new(&model, options(prompt, precision, batch)).expect("session");
+        let mut session = Session::new(&model, options(prompt, level, precision, batch)).expect("session");
         let mut all = All::default();
         session.forward_observed(&ids(&prompt["ids"]), &mut all).expect("forward");
         let first = prompt["first_row"].as_u64().expect("first_row") as usize;
@@ -103,17 +105,24 @@ fn logits_equal_the_reference() {
     for (folder, expected) in cases("golden-model-1") {
         // Batches of 5 cross windows and rings at odd places.
         for batch in [5, 512] {
-            let (worst, rms) = difference(
-                &folder,
-                &expected,
-                &expected["gguf"],
-                &expected["logits"],
-                Precision::Fast,
-                batch,
-            );
-            println!("{} batch {batch}: max {worst:.1e} rms {rms:.1e}", folder.display());
-            if worst > 3e-4 || rms > 1e-4 {
-                wrong.push(format!("{} batch {batch}: max {worst:.1e} rms {rms:.1e}", folder.display()));
+            for level in levels() {
+                let (worst, rms) = difference(
+                    &folder,
+                    &expected,
+                    &expected["gguf"],
+                    &expected["logits"],
+                    level,
+                    Precision::Fast,
+                    batch,
+                );
+                let name = level.name();
+                println!("{} {name} batch {batch}: max {worst:.1e} rms {rms:.1e}", folder.display());
+                if worst > 3e-4 || rms > 1e-4 {
+                    wrong.push(format!(
+                        "{} {name} batch {batch}: max {worst:.1e} rms {rms:.1e}",
+                        folder.display()
+                    ));
+                }
             }
         }
     }
@@ -125,7 +134,8 @@ fn greedy_continuations_equal_the_reference() {
     for (folder, expected) in cases("golden-model-1") {
         let model = load(&folder.join(expected["gguf"].as_str().expect("gguf")));
         for prompt in expected["prompts"].as_array().expect("prompts") {
-            let mut session = Session::new(&model, options(prompt, Precision::Fast, 16)).expect("session");
+            let mut session = Session::new(&model, options(prompt, Level::baseline(), Precision::Fast, 16))
+                .expect("session");
             let mut next = ids(&prompt["ids"]);
             let margins = prompt["greedy_margins"].as_array().expect("margins");
             for (greedy, margin) in ids(&prompt["greedy"]).into_iter().zip(margins) {
@@ -154,15 +164,26 @@ fn quantised_files_are_as_close_as_their_rounding() {
                 eprintln!("SKIPPED: {}: {error}", path.display());
                 continue;
             }
-            let of = |precision| {
-                difference(&folder, &expected, &case["gguf"], &case["logits_dequant"], precision, 512)
-            };
-            let (exact, fast) = (of(Precision::Exact), of(Precision::Fast));
-            println!("{} {kind}: exact {exact:?} fast {fast:?}", folder.display());
             compared += 1;
-            // The half-precision GELU of the reference jumps where an argument rounds the other way.
-            if exact.0 > 2e-3 || exact.1 > 3e-4 || fast.1 > 0.1 {
-                wrong.push(format!("{}: exact {exact:?} fast {fast:?}", path.display()));
+            for level in levels() {
+                let of = |precision| {
+                    difference(
+                        &folder,
+                        &expected,
+                        &case["gguf"],
+                        &case["logits_dequant"],
+                        level,
+                        precision,
+                        512,
+                    )
+                };
+                let (exact, fast) = (of(Precision::Exact), of(Precision::Fast));
+                let name = level.name();
+                println!("{} {kind} {name}: exact {exact:?} fast {fast:?}", folder.display());
+                // The half-precision GELU of the reference jumps where an argument rounds the other way.
+                if exact.0 > 2e-3 || exact.1 > 3e-4 || fast.1 > 0.1 {
+                    wrong.push(format!("{} {name}: exact {exact:?} fast {fast:?}", path.display()));
+                }
             }
         }
     }

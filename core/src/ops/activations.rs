@@ -32,7 +32,8 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    const ZERO: Self = Self { q: [[0; 32]; 8], scale: [0.0; 8], sum: [0.0; 8], half_sum: [[0.0; 8]; 2], q_sum: [[0; 8]; 2] };
+    const ZERO: Self =
+        Self { q: [[0; 32]; 8], scale: [0.0; 8], sum: [0.0; 8], half_sum: [[0.0; 8]; 2], q_sum: [[0; 8]; 2] };
 
     /// The scales of 16 groups of 16, or rather of the 4 groups of 32 in which those of half `part` lie.
     #[inline(always)]

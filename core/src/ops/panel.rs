@@ -39,8 +39,7 @@ struct Weights {
 }
 
 impl Weights {
-    const ZERO: Self =
-        Self { q: [[[0; 64]; 8]; 8], scale: [[0.0; LANES]; 16], min: [[0.0; LANES]; 16] };
+    const ZERO: Self = Self { q: [[[0; 64]; 8]; 8], scale: [[0.0; LANES]; 16], min: [[0.0; LANES]; 16] };
 }
 
 /// Multiplies rows with several tokens.
