@@ -408,6 +408,8 @@ fn unit(state: &mut u64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use motelm_core::gguf::File;
+    use motelm_core::{Bytes, Model, Tokenizer};
 
     /// Parameters as the models' cards tell them, in millions.
     const PARAMETERS: [(&str, u64); 7] = [
@@ -427,6 +429,30 @@ mod tests {
             let tensors = shape.tensors(Mix::Of(Dtype::F16));
             let parameters: usize = tensors.iter().map(|tensor| tensor.dims.iter().product::<usize>()).sum();
             assert_eq!(parameters as u64 / 1_000_000, millions, "{name}: {parameters}");
+        }
+    }
+
+    #[test]
+    fn files_of_every_family_are_models() {
+        for shape in SHAPES {
+            let small = Shape {
+                n_layers: 3,
+                dim: 256,
+                hidden: 512,
+                n_heads: 4,
+                n_kv_heads: 2,
+                head_dim: 64,
+                vocab: vocab::short(&shape.vocab),
+                ..*shape
+            };
+            for mix in [Mix::Q4_K_M, Mix::Of(Dtype::I2_S)] {
+                let mut bytes = Vec::new();
+                small.write(mix, &mut bytes).unwrap();
+                let file = File::parse(Bytes::new(bytes)).unwrap();
+                let model = Model::new(&file).unwrap_or_else(|error| panic!("{}: {error}", shape.name));
+                assert_eq!(model.plan().layers.len(), 3);
+                assert_eq!(Tokenizer::new(&file).unwrap().len() as usize, model.plan().n_vocab);
+            }
         }
     }
 

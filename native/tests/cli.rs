@@ -334,6 +334,23 @@ fn what_is_no_model() {
 }
 
 #[test]
+fn speed_is_measured() {
+    let args = ["bench", "-p", "8", "-n", "3", "-d", "0,5", "-t", "1", "-r", "2", "--json"];
+    let report = mote(&args).json();
+    let results = report["results"].as_array().unwrap();
+    let tests: Vec<&str> = results.iter().map(|result| result["test"].as_str().unwrap()).collect();
+    assert_eq!(tests, ["pp8", "tg3", "pp8 @ d5", "tg3 @ d5"]);
+    assert!(results.iter().all(|result| result["seconds"].as_array().unwrap().len() == 2));
+    assert!(results.iter().all(|result| result["tokens_per_second"].as_f64().unwrap() > 0.0));
+
+    let table = mote(&["bench", "-p", "4", "-n", "0", "-r", "1"]).ok();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.lines().last().unwrap().contains("pp4"));
+
+    mote(&["bench", "--shape", "gpt-9:q4_0", "-o", "no-such-file"]).refused(2, "smollm2-135m");
+}
+
+#[test]
 fn wrong_arguments() {
     mote(&["run"]).refused(2, "required");
     mote(&["run", "--top-p", "1.5", "x"]).refused(2, "`top_p` is 1.5; expected 0 to 1");

@@ -178,6 +178,13 @@ fn word(mut n: usize) -> String {
     (0..len).rev().map(|place| LETTERS[n / LETTERS.len().pow(place) % LETTERS.len()]).collect()
 }
 
+/// A few hundred tokens of the same kind.
+#[cfg(test)]
+pub(super) fn short(vocab: &Vocab) -> Vocab {
+    let control = &[(1, "<s>"), (2, "</s>")];
+    Vocab { len: 600, kind: vocab.kind, control, bos: 1, eos: 2, adds_bos: vocab.adds_bos }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
