@@ -12,6 +12,7 @@ import datetime
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -189,6 +190,9 @@ def run(args):
     started = datetime.datetime.now()
     load = [os.getloadavg()[0]]
     version = shell(PYTHON, "-c", "import llama_cpp; print(llama_cpp.__version__)")
+    # Files by name alone; the note has a line of its own.
+    words = ["run", *(path.name for path in args.models), "--threads", ",".join(map(str, args.threads))]
+    words += ["--prompt", str(args.prompt), "--generate", str(args.generate), "--rounds", str(args.rounds)]
     changed = " with changes" if shell("git", "status", "--porcelain", "--untracked-files=no") else ""
     report = [
         f"# {started:%Y-%m-%d %H:%M}: MoteLM beside llama.cpp",
@@ -197,7 +201,7 @@ def run(args):
         f"* limits: {limits()}",
         f"* MoteLM: {shell('git', 'describe', '--always')}{changed}, `cargo build --release`",
         f"* llama.cpp: of llama-cpp-python {version}, `-DGGML_NATIVE=ON`",
-        f"* command: `benches/peers/peers.py {' '.join(sys.argv[1:])}`",
+        f"* command: `benches/peers/peers.py {' '.join(map(shlex.quote, words))}`",
         f"* rounds: {args.rounds}, in turns; rates and ratios are medians; above 1, MoteLM is faster",
     ]
     if args.note:
