@@ -43,8 +43,7 @@ fn tell() -> Result<()> {
     let tokenizer = Tokenizer::new(&file)?;
     let mut session =
         Session::new(&model, session::Options { context: 128, batch: 8, ..session::Options::default() })?;
-    let options =
-        sample::Options { seed: 7, temperature: 0.6, top_k: 40, ..sample::Options::default() };
+    let options = sample::Options { seed: 7, temperature: 0.6, top_k: 40, ..sample::Options::default() };
     let mut sampler = Sampler::new(&options, tokenizer.len() as usize)?;
     let prompt = tokenizer.encode(PROMPT, Encode::default());
     let limits = Limits { max_tokens: 80, ..Limits::default() };
