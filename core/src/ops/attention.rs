@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use super::elementwise::softcap;
+use super::elementwise::{exp, softcap};
 use super::matmul::Cx;
 use crate::cache::LayerCache;
 use crate::exec::for_chunks;
@@ -109,8 +109,10 @@ impl Kernel for Head<'_> {
                 self.out.iter_mut().for_each(|x| *x *= correction);
             }
             max = new_max;
-            for (score, position) in scores.iter().zip(block) {
-                let weight = libm::expf(score - max);
+            for score in scores.iter_mut() {
+                *score = exp(*score - max);
+            }
+            for (&mut weight, position) in scores.iter_mut().zip(block) {
                 sum += weight;
                 self.cache.add_value(isa, position, self.kv_head, weight, self.out);
             }

@@ -137,12 +137,12 @@ pub fn matmul(cx: &Cx<'_>, w: &Matrix<'_>, x: &Input<'_>, out: &mut [f32]) {
     });
 }
 
-/// Some tasks per thread, so that one that is late delays little; whole cache lines of outputs where possible.
+/// Some tasks per thread, so that one that is late delays little; whole panels of rows where possible.
 fn rows_per_task(width: usize, w: &Matrix<'_>, tokens: usize) -> usize {
     if width <= 1 || w.rows.saturating_mul(w.cols).saturating_mul(tokens) < SMALL {
         return w.rows;
     }
-    w.rows.div_ceil(width.saturating_mul(4)).next_multiple_of(16)
+    w.rows.div_ceil(width.saturating_mul(4)).next_multiple_of(32)
 }
 
 /// One task's part of a product: outputs `first..first + out.width()` of every token.

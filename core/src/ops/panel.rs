@@ -5,7 +5,7 @@
 //! transposed once, so that one register holds the same four neighbouring weights of all 16 rows. Four activations of
 //! a token, the same for all rows, are broadcast from memory and meet them in one instruction, whose sums need no
 //! adding across lanes and take their scales from a vector too. Two such groups of 16 rows and up to 6 tokens keep
-//! 24 accumulators in registers; the panel of 32 rows stays in the first cache while all tokens pass by.
+//! 24 accumulators in registers; the panel of 32 rows stays in the second cache while all tokens pass by.
 //!
 //! The instruction wants unsigned weights, so signed ones are moved up by 128. All that is to be taken away again,
 //! that offset and the format's own ([`Lanes::OFFSET`]), is paid by starting the integer sums below zero; formats
@@ -19,8 +19,9 @@ use super::matmul::Rows;
 use crate::exec::Columns;
 use crate::simd::{Wide, WideKernel};
 
-/// Steps of a row unpacked at once: two groups of rows are 20 KB then (24 with scales for 16 weights).
-const PIECE: usize = 2;
+/// Steps of a row unpacked at once. Every piece of a row reads the outputs again and writes them, so pieces are as long
+/// as the second cache allows: two groups of rows are 74 KB then (96 with scales for 16 weights).
+const PIECE: usize = 8;
 
 /// Rows in a group, and in the two groups that a tile multiplies together.
 const LANES: usize = 16;
@@ -47,20 +48,26 @@ impl Weights {
 pub(crate) fn tokens<F: Lanes, I: Wide>(isa: I, rows: Rows<'_, '_>) {
     let Rows { w, x, first, out } = rows;
     let (n_tokens, n_steps) = (x.tokens(), w.cols().div_ceil(STEP));
+    let per_step = STEP / F::BLOCK;
     let mut panel = [[Weights::ZERO; 2]; PIECE];
     for r in (0..out.width()).step_by(ROWS) {
         let n_rows = ROWS.min(out.width() - r);
         for start in (0..n_steps).step_by(PIECE) {
             let piece = start..n_steps.min(start + PIECE);
             for (step, weights) in piece.clone().zip(&mut panel) {
+                let range = step * per_step..((step + 1) * per_step).min(w.cols() / F::BLOCK);
                 for (group, weights) in weights.iter_mut().enumerate() {
-                    // Past the last row that row again; its outputs go nowhere.
-                    let row = |i: usize| w.bytes(first + (r + group * LANES + i).min(out.width() - 1));
-                    let blocks = array::from_fn(|i| {
-                        let blocks = F::blocks(row(i));
-                        let per_step = STEP / F::BLOCK;
-                        &blocks[step * per_step..blocks.len().min((step + 1) * per_step)]
-                    });
+                    let mut blocks: [&[F::Block]; LANES] = [&[]; LANES];
+                    for (i, blocks) in blocks.iter_mut().enumerate() {
+                        // Past the last row that row again; its outputs go nowhere.
+                        let row = w.bytes(first + (r + group * LANES + i).min(out.width() - 1));
+                        *blocks = &F::blocks(row)[range.clone()];
+                        // Sixteen rows at once are more than the processor follows by itself.
+                        let next = blocks.as_ptr_range().end.cast::<u8>();
+                        for line in (0..per_step * F::BYTES).step_by(64) {
+                            isa.prefetch(next.wrapping_add(line));
+                        }
+                    }
                     unpack::<F, I>(isa, blocks, weights);
                 }
             }
@@ -131,9 +138,9 @@ fn tile<F: Lanes, I: Wide, const TOKENS: usize>(
         None => (signs, Mins::Own),
     };
     if F::GROUP >= 32 {
-        isa.enter_wide(Tile::<32, TOKENS> { weights, groups, offset, mins, x, place });
+        isa.enter_wide(Tile::<32, TOKENS> { weights, groups, offset, mins, x, stride, place });
     } else {
-        isa.enter_wide(Tile::<16, TOKENS> { weights, groups, offset, mins, x, place });
+        isa.enter_wide(Tile::<16, TOKENS> { weights, groups, offset, mins, x, stride, place });
     }
     TOKENS
 }
@@ -153,6 +160,8 @@ struct Tile<'a, 'b, const GROUP: usize, const TOKENS: usize> {
     offset: i32,
     mins: Mins,
     x: [&'a [Step]; TOKENS],
+    /// Steps of a token.
+    stride: usize,
     place: Place<'a, 'b>,
 }
 
@@ -160,8 +169,15 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
     fn run<I: Wide>(self, isa: I) {
-        let Self { weights, groups, offset, mins, x, place } = self;
+        let Self { weights, groups, offset, mins, x, stride, place } = self;
+        let ahead = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_wide(0.0); 2]; TOKENS];
+        for t in 0..TOKENS {
+            // Outputs of neighbouring tokens are a whole row apart, often in the same set of the cache: not there.
+            let out = place.out.row(place.t + t)[place.r..].as_ptr().cast::<u8>();
+            isa.prefetch(out);
+            isa.prefetch(out.wrapping_add(64));
+        }
         for s in 0..weights.len() {
             let w: &[Weights; 2] = &weights[s];
             let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];
@@ -187,6 +203,11 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
                 }
             }
             for i in 0..n {
+                for t in 0..TOKENS {
+                    // The next tile's activations; the processor sees short runs from many places and asks too late.
+                    let line = (&raw const *steps[t]).cast::<u8>().wrapping_add(ahead + 64 * i);
+                    isa.prefetch(line);
+                }
                 let mut scale = [isa.splat_wide(0.0); TOKENS];
                 for t in 0..TOKENS {
                     scale[t] = isa.splat_wide(steps[t].scale[i]);

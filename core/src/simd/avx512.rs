@@ -187,7 +187,11 @@ impl Wide for Avx512 {
 
     #[inline(always)]
     fn floats_side_by_side(self, rows: [__m256; 16], to: &mut [[f32; 16]; 8]) {
-        let columns = transpose(rows.map(|row| avx512!(_mm256_castps_si256(row))));
+        let mut bits = avx512!([_mm256_setzero_si256(); 16]);
+        for i in 0..16 {
+            bits[i] = avx512!(_mm256_castps_si256(rows[i]));
+        }
+        let columns = transpose(bits);
         for i in 0..8 {
             avx512!(_mm512_storeu_si512(to[i].as_mut_ptr().cast(), columns[i]));
         }
