@@ -157,38 +157,85 @@ impl LayerCache {
         self.oldest = self.oldest.max(end.saturating_sub(self.capacity));
     }
 
+    #[inline(always)]
     fn row(&self, position: usize) -> usize {
         position % self.capacity
     }
 
+    /// `scores[i]` becomes the product of `q` with the key of position `first + i`.
     #[inline(always)]
-    pub(crate) fn key_dot<I: Isa>(&self, isa: I, position: usize, kv_head: usize, q: &[f32]) -> f32 {
-        let width = self.shape.key;
-        let at = self.row(position) * self.shape.key_width() + kv_head * width;
-        match &self.keys {
-            Rows::F16(rows) => isa.dot_f16(&rows[at..at + width], q),
-            Rows::F32(rows) => isa.dot_f32(&rows[at..at + width], q),
+    pub(crate) fn key_dots<I: Isa>(
+        &self,
+        isa: I,
+        first: usize,
+        kv_head: usize,
+        q: &[f32],
+        scores: &mut [f32],
+    ) {
+        let (width, column) = (self.shape.key, kv_head * self.shape.key);
+        for (i, score) in scores.iter_mut().enumerate() {
+            let at = self.row(first + i) * self.shape.key_width() + column;
+            *score = match &self.keys {
+                Rows::F16(rows) => isa.dot_f16(&rows[at..at + width], q),
+                Rows::F32(rows) => isa.dot_f32(&rows[at..at + width], q),
+            };
         }
     }
 
+    /// Adds to `out` the values of positions `first` and following, times their weights.
     #[inline(always)]
-    pub(crate) fn add_value<I: Isa>(
+    pub(crate) fn add_values<I: Isa>(
         &self,
         isa: I,
-        position: usize,
+        first: usize,
         kv_head: usize,
-        weight: f32,
+        weights: &[f32],
         out: &mut [f32],
     ) {
         let KvShape { key, value: width, .. } = self.shape;
-        let row = self.row(position);
-        let (rows, at) = match self.shape.values {
-            Values::Separate => (&self.values, row * self.shape.value_width() + kv_head * width),
-            Values::LastOfKeys => (&self.keys, row * self.shape.key_width() + (kv_head + 1) * key - width),
+        let (rows, stride, column) = match self.shape.values {
+            Values::Separate => (&self.values, self.shape.value_width(), kv_head * width),
+            Values::LastOfKeys => (&self.keys, self.shape.key_width(), (kv_head + 1) * key - width),
         };
-        match rows {
-            Rows::F16(rows) => isa.axpy_f16(weight, &rows[at..at + width], out),
-            Rows::F32(rows) => isa.axpy_f32(weight, &rows[at..at + width], out),
+        // Sums stay in registers while all positions pass by.
+        let (whole, rest) = out.as_chunks_mut::<64>();
+        for (part, out) in whole.iter_mut().enumerate() {
+            let out = out.as_chunks_mut::<8>().0;
+            let mut sums = [isa.zero(); 8];
+            for i in 0..8 {
+                sums[i] = isa.load(&out[i]);
+            }
+            for (p, &weight) in weights.iter().enumerate() {
+                let at = self.row(first + p) * stride + column + 64 * part;
+                let weight = isa.splat(weight);
+                match rows {
+                    Rows::F16(rows) => {
+                        let v = rows[at..at + 64].as_chunks::<8>().0;
+                        for i in 0..8 {
+                            sums[i] = isa.mul_add(isa.widen_f16(v[i]), weight, sums[i]);
+                        }
+                    }
+                    Rows::F32(rows) => {
+                        let v = rows[at..at + 64].as_chunks::<8>().0;
+                        for i in 0..8 {
+                            sums[i] = isa.mul_add(isa.load(&v[i]), weight, sums[i]);
+                        }
+                    }
+                }
+            }
+            for i in 0..8 {
+                isa.store(sums[i], &mut out[i]);
+            }
+        }
+        if rest.is_empty() {
+            return;
+        }
+        for (p, &weight) in weights.iter().enumerate() {
+            let at = self.row(first + p) * stride + column + width - rest.len();
+            match rows {
+                Rows::F16(rows) => isa.axpy_f16(weight, &rows[at..at + rest.len()], rest),
+                Rows::F32(rows) => isa.axpy_f32(weight, &rows[at..at + rest.len()], rest),
+            }
         }
     }
 

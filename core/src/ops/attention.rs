@@ -98,8 +98,9 @@ impl Kernel for Head<'_> {
         for start in self.seen.clone().step_by(BLOCK) {
             let block = start..(start + BLOCK).min(self.seen.end);
             let scores = &mut scores[..block.len()];
-            for (score, position) in scores.iter_mut().zip(block.clone()) {
-                let s = self.scale * self.cache.key_dot(isa, position, self.kv_head, self.q);
+            self.cache.key_dots(isa, start, self.kv_head, self.q, scores);
+            for score in scores.iter_mut() {
+                let s = self.scale * *score;
                 *score = self.softcap.map_or(s, |cap| softcap(cap, s));
             }
             let new_max = scores.iter().copied().fold(max, f32::max);
@@ -112,10 +113,8 @@ impl Kernel for Head<'_> {
             for score in scores.iter_mut() {
                 *score = exp(*score - max);
             }
-            for (&mut weight, position) in scores.iter_mut().zip(block) {
-                sum += weight;
-                self.cache.add_value(isa, position, self.kv_head, weight, self.out);
-            }
+            sum += scores.iter().sum::<f32>();
+            self.cache.add_values(isa, start, self.kv_head, scores, self.out);
         }
         let scale = 1.0 / sum;
         self.out.iter_mut().for_each(|x| *x *= scale);

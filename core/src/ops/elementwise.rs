@@ -107,7 +107,7 @@ fn beside(activation: Activation, up: f32) -> f32 {
 /// `x * (1 + tanh(u)) / 2`, which is `x * sigmoid(2 u)`.
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
-    const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+    const SQRT_8_OVER_PI: f32 = 1.595_769;
     x * sigmoid(SQRT_8_OVER_PI * (x + 0.044715 * x * x * x))
 }
 
