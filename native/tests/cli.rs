@@ -63,6 +63,26 @@ fn equal_seeds_tell_equal_stories() {
 }
 
 #[test]
+fn the_microcontroller_tells_this_story_too() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tales-280K-Q8_0.gguf");
+    let told = mote(&[
+        "run",
+        "-m",
+        model,
+        "--level",
+        "scalar",
+        "--seed",
+        "7",
+        "--temp",
+        "0.6",
+        "-n",
+        "80",
+        "Once upon a time",
+    ]);
+    assert_eq!(told.ok(), include_str!("../../embedded/story.txt"));
+}
+
+#[test]
 fn json_says_everything() {
     let json = mote(&["run", "--json", "--seed", "1", "-n", "5", "--logprobs", "3", "Hello"]).json();
     assert_eq!(json["tokens"].as_array().unwrap().len(), 5);

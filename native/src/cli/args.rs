@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use motelm_chat::DateTime;
 use motelm_core::KvType;
 use motelm_core::sample::SamplerKind;
+use motelm_core::simd::Level;
 
 const TOUR: &str = "\
 Examples:
@@ -79,6 +80,9 @@ pub struct SessionArgs {
     /// Multiply decoded weights in f32 instead of with 8-bit activations: slow, for comparison
     #[arg(long)]
     pub exact: bool,
+    /// Instructions to use; `scalar` computes the same on every machine, to the bit. Default: the best there are
+    #[arg(long, value_name = "NAME", value_parser = level)]
+    pub level: Option<Level>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -460,6 +464,9 @@ pub struct BenchArgs {
     /// How keys and values are stored
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub kv: Kv,
+    /// Instructions to use. Default: the best there are
+    #[arg(long, value_name = "NAME", value_parser = level)]
+    pub level: Option<Level>,
     /// One JSON object, with every run
     #[arg(long)]
     pub json: bool,
@@ -477,6 +484,13 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(n) => Ok(n),
         Err(error) => Err(format!("{error}; expected a whole number")),
     }
+}
+
+fn level(name: &str) -> Result<Level, String> {
+    let levels = motelm::cpu::levels();
+    let names: Vec<&str> = levels.iter().map(|level| level.name()).collect();
+    let found = levels.iter().copied().find(|level| level.name() == name);
+    found.ok_or_else(|| format!("this processor has {}", names.join(", ")))
 }
 
 fn token_ids(text: &str) -> Result<TokenIds, String> {

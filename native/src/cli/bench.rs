@@ -30,7 +30,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         model: source.name.clone(),
         bytes: source.file.total_bytes(),
         parameters: source.file.tensors().iter().map(|tensor| tensor.elements() as u64).sum(),
-        level: motelm::cpu::detect().name(),
+        level: args.level.unwrap_or_else(motelm::cpu::detect).name(),
         batch: args.batch,
         results: Vec::new(),
     };
@@ -138,6 +138,7 @@ fn measure(model: &Model, args: &BenchArgs, threads: usize, test: Test) -> Resul
         batch: args.batch,
         kv: args.kv,
         exact: false,
+        level: args.level,
     };
     let encodes = model.plan().is_encoder();
     let mut running = engine::session(model, &options, if encodes { n } else { 1 })?;

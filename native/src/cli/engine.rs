@@ -161,6 +161,8 @@ pub struct Running {
     pub session: Session,
     pub memory: Memory,
     pub batch: usize,
+    /// Instructions that are used.
+    pub level: &'static str,
     /// Threads that run, and how many were asked for.
     pub threads: usize,
     pub asked_threads: Option<usize>,
@@ -173,7 +175,7 @@ pub fn options(args: &SessionArgs, least_batch: usize, exec: Arc<Pool>) -> Optio
         batch: args.batch.max(least_batch),
         kv: args.kv.into(),
         precision: if args.exact { Precision::Exact } else { Precision::Fast },
-        level: cpu::detect(),
+        level: args.level.unwrap_or_else(cpu::detect),
         exec,
     }
 }
@@ -188,7 +190,7 @@ pub fn session(model: &Model, args: &SessionArgs, least_batch: usize) -> Result<
     let pool = pool(args);
     let threads = pool.width();
     let options = options(args, least_batch, pool);
-    let batch = options.batch;
+    let (batch, level) = (options.batch, options.level.name());
     let memory = model.memory(&options)?;
     if let Some(available) = machine::available_memory()
         && memory.total() > available
@@ -202,7 +204,7 @@ pub fn session(model: &Model, args: &SessionArgs, least_batch: usize) -> Result<
         return Err(Failure::new(Kind::Memory, what).hint(hint));
     }
     let session = Session::new(model, options)?;
-    Ok(Running { session, memory, batch, threads, asked_threads: args.threads })
+    Ok(Running { session, memory, batch, level, threads, asked_threads: args.threads })
 }
 
 /// A seed that differs from run to run, short enough to be typed again.

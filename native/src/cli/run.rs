@@ -309,7 +309,7 @@ pub fn stats(engine: &Engine, running: &Running, sampler: &Sampler, answer: &Ans
         answer.stop.name().replace('_', " "),
         output::size(running.memory.total()),
         output::size(engine.source.file.total_bytes()),
-        motelm::cpu::detect().name(),
+        running.level,
         sampler.seed(),
     )
 }
