@@ -169,6 +169,9 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     /// 32 bytes, signed or not as the method says.
     type I8x32: Copy;
 
+    /// How many vectors of eight lanes the registers hold.
+    const REGISTERS: usize = 16;
+
     /// Runs a kernel inside a function marked for this instruction set, which may stay a call of its own: a way for
     /// many kernels to share a large piece.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;

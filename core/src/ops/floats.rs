@@ -22,7 +22,11 @@ pub(crate) trait Floats: Format {
 /// Multiplies rows with one token or several, whichever there are.
 #[inline(always)]
 pub(crate) fn run<F: Floats, I: Isa>(isa: I, rows: Rows<'_, '_>) {
-    if rows.x.tokens() == 1 { tiles::<F, I, 4, 1>(isa, rows) } else { tiles::<F, I, 2, 4>(isa, rows) }
+    match rows.x.tokens() {
+        1 => tiles::<F, I, 4, 1>(isa, rows),
+        6.. if I::REGISTERS >= 32 => tiles::<F, I, 4, 6>(isa, rows),
+        _ => tiles::<F, I, 2, 4>(isa, rows),
+    }
 }
 
 /// Cuts the work into tiles of `ROWS` rows and `TOKENS` tokens; those at the ends compute some sums twice.

@@ -45,6 +45,8 @@ impl Isa for Avx512 {
     type I32x8 = __m256i;
     type I8x32 = __m256i;
 
+    const REGISTERS: usize = 32;
+
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
