@@ -1,4 +1,5 @@
 //! Which instructions this processor has.
+#![allow(unsafe_code)]
 
 use motelm_core::simd::Level;
 

@@ -29,9 +29,11 @@
 //! assert_eq!(story, " there lived a king");
 //! # Ok::<(), motelm_core::Error>(())
 //! ```
+#![deny(unsafe_code)]
 
 pub mod cpu;
 pub mod machine;
+mod mmap;
 mod open;
 mod pool;
 pub mod shapes;

@@ -1,4 +1,5 @@
 //! `mote`: language models from the command line.
+#![forbid(unsafe_code)]
 
 mod cli;
 

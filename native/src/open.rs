@@ -1,14 +1,13 @@
 //! Model files, mapped into memory: opening one costs milliseconds, and what is not used is not read.
-#![allow(unsafe_code)]
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use motelm_core::gguf::File;
 use motelm_core::{Bytes, Error};
+
+use crate::mmap;
 
 /// Why a model file could not be opened.
 #[derive(Debug)]
@@ -79,22 +78,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<File, OpenError> {
 }
 
 fn map(path: &Path) -> Result<Bytes, OpenError> {
-    let refuse = |source| OpenError::Io { path: path.into(), source };
-    let file = fs::File::open(path).map_err(refuse)?;
-    let kind = file.metadata().map_err(refuse)?.file_type();
-    if !kind.is_file() {
-        let (kind, found) = match kind.is_dir() {
-            true => (io::ErrorKind::IsADirectory, "this is a folder, not a file"),
-            false => {
-                (io::ErrorKind::InvalidInput, "this is no plain file, so it cannot be mapped into memory")
-            }
-        };
-        return Err(refuse(io::Error::new(kind, found)));
-    }
-    // SAFETY: the map is only read. That nobody changes the file meanwhile is asked of the caller; the engine reads
-    // bytes through checked accesses whatever they are, as the format's checks never stand in for bounds checks.
-    let map = unsafe { Mmap::map(&file) }.map_err(refuse)?;
-    Ok(Bytes::new(map))
+    mmap::map(path).map_err(|source| OpenError::Io { path: path.into(), source })
 }
 
 /// The name of a part of a split model, without its number.
