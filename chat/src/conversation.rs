@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChatError, Message, Request, Template};
+use crate::{ChatError, Message};
 
 /// The version that [`Conversation::save`] writes.
 const VERSION: u32 = 1;
 
 /// The messages so far.
 ///
-/// For every turn the whole conversation is rendered and tokenized again, since templates may look back (drop old
+/// For every turn the whole conversation is rendered and tokenized again ([`Template::tokens`](crate::Template::tokens)), since templates may look back (drop old
 /// reasoning, number turns). What the session has processed before is kept as far as [`common_prefix`] reaches: the
 /// cache is cut there, and only the rest is processed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,22 +43,6 @@ impl Conversation {
     pub fn clear(&mut self) {
         let keep = self.messages.first().is_some_and(|first| first.role() == "system");
         self.messages.truncate(usize::from(keep));
-    }
-
-    /// The text of the whole conversation with the opening of the model's next answer.
-    ///
-    /// `edit` changes what else the template gets: tools, start and end tokens, further variables.
-    ///
-    /// # Errors
-    /// As [`Template::render`].
-    pub fn prompt<'a>(
-        &'a self,
-        template: &Template,
-        edit: impl FnOnce(&mut Request<'a>),
-    ) -> Result<String, ChatError> {
-        let mut request = Request::new(&self.messages);
-        edit(&mut request);
-        template.render(&request)
     }
 
     /// JSON that [`Conversation::load`] reads.

@@ -34,4 +34,4 @@ pub use error::ChatError;
 /// The date and time of [`Request::now`], without a time zone; it parses from `2024-07-26T12:30:45`.
 pub use jiff::civil::DateTime;
 pub use message::Message;
-pub use template::{DEFAULT_FUEL, Request, Template};
+pub use template::{DEFAULT_FUEL, Request, Template, ends};

@@ -1,5 +1,6 @@
 //! A message of a conversation: the JSON object that templates see.
 
+use motelm_core::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -54,9 +55,32 @@ impl Message {
         self.0.get("content").and_then(Value::as_str)
     }
 
+    /// The message with every text in it guarded ([`Tokenizer::guard`]), unless the program or the model wrote it.
+    pub(crate) fn guarded(&self, tokenizer: &Tokenizer) -> Self {
+        if matches!(self.role(), "system" | "developer" | "assistant") {
+            return self.clone();
+        }
+        let guarded = |(key, value): (&String, &Value)| match key.as_str() {
+            "role" => (key.clone(), value.clone()),
+            _ => (key.clone(), guard(value, tokenizer)),
+        };
+        Self(self.0.iter().map(guarded).collect())
+    }
+
     /// All fields.
     pub fn fields(&self) -> &Map<String, Value> {
         &self.0
+    }
+}
+
+fn guard(value: &Value, tokenizer: &Tokenizer) -> Value {
+    match value {
+        Value::String(text) => Value::String(tokenizer.guard(text).into_owned()),
+        Value::Array(values) => values.iter().map(|value| guard(value, tokenizer)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), guard(value, tokenizer))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 

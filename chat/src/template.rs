@@ -7,6 +7,7 @@ use minijinja::machinery::{eval, make_string_output};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use motelm_core::gguf;
+use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, Tokenizer};
 use serde_json::Map;
 
 use crate::meter::{MAX_BYTES, Meter, Stop};
@@ -144,6 +145,42 @@ impl Template {
             }
         })
     }
+
+    /// The tokens that the model should continue.
+    ///
+    /// Names of control tokens that users or tools wrote are text ([`Tokenizer::guard`]); those of the template, of
+    /// the system message and of earlier answers are tokens. The tokenizer's first token comes first, whether the
+    /// template writes it or leaves it out. Where `request` does not name the tokens at the ends, the tokenizer does.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn tokens(&self, request: &Request<'_>, tokenizer: &Tokenizer) -> Result<Vec<u32>, ChatError> {
+        let messages: Vec<Message> =
+            request.messages.iter().map(|message| message.guarded(tokenizer)).collect();
+        let (bos, eos) = ends(tokenizer);
+        let text = self.render(&Request {
+            messages: &messages,
+            bos: if request.bos.is_empty() { &bos } else { request.bos },
+            eos: if request.eos.is_empty() { &eos } else { request.eos },
+            ..request.clone()
+        })?;
+        let encode = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::Unguarded };
+        let mut tokens = tokenizer.encode(&text, encode);
+        if let Some(bos) = tokenizer.bos()
+            && tokenizer.adds_bos()
+            && tokens.first() != Some(&bos)
+        {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
+    }
+}
+
+/// The texts of the tokens that a tokenizer's sequences begin and end with, for [`Request::bos`] and [`Request::eos`];
+/// empty where there are none.
+pub fn ends(tokenizer: &Tokenizer) -> (String, String) {
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default().into_owned();
+    (name(tokenizer.bos()), name(tokenizer.eos()))
 }
 
 /// Everything that a template can call.

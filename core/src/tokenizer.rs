@@ -62,11 +62,17 @@ pub enum AddSpecial {
     No,
 }
 
+/// Marks the characters of a name that is no token, see [`Tokenizer::guard`]: U+FDD0, which Unicode keeps for the
+/// inside of programs.
+pub const GUARD: char = '\u{fdd0}';
+
 /// Whether the names of control tokens in the text mean those tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ParseSpecial {
     /// They do: for templates and other text that the program wrote.
     Yes,
+    /// They do, but where [`Tokenizer::guard`] marked them they are text: for templates filled with what users wrote.
+    Unguarded,
     /// They are text: for what users wrote.
     #[default]
     No,
@@ -221,20 +227,33 @@ impl Tokenizer {
             tokens.extend(ids.begin);
         }
         let mut merger = Merger::default();
+        let mut encode_text = |text: &str, tokens: &mut Vec<u32>| match options.parse_special {
+            ParseSpecial::Unguarded if text.contains(GUARD) => {
+                self.encode_text(&text.replace(GUARD, ""), &mut merger, tokens);
+            }
+            _ => self.encode_text(text, &mut merger, tokens),
+        };
         let mut rest = text;
         for found in specials.find(vocab, text, options.parse_special) {
             // White space that went with the token before may have been part of this one.
             let Some(len) = found.start.checked_sub(text.len() - rest.len()) else { continue };
             let after = &text[found.end..];
             let (before, after) = specials.trim(vocab, found.id, &rest[..len], after);
-            self.encode_text(before, &mut merger, tokens);
+            encode_text(before, tokens);
             tokens.push(found.id);
             rest = after;
         }
-        self.encode_text(rest, &mut merger, tokens);
+        encode_text(rest, tokens);
         if options.add_special == AddSpecial::Yes {
             tokens.extend(ids.end);
         }
+    }
+
+    /// `text` such that names of control tokens in it stay text when a template is filled with it and the result is
+    /// encoded with [`ParseSpecial::Unguarded`]: a [`GUARD`] stands before each of their characters, which encoding
+    /// drops. Without it, who writes `<|im_end|>` in a message could speak in the system's name.
+    pub fn guard<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.inner.specials.guard(&self.inner.vocab, text)
     }
 
     /// Appends the tokens of text without special tokens in it.

@@ -193,17 +193,19 @@ pub fn encode(data: &[u8]) {
     let (which, how) = (usize::from(first) % tokenizers.len(), usize::from(first) / tokenizers.len());
     let tokenizer = &tokenizers[which];
     speak(tokenizer, &text, ENCODINGS[how % ENCODINGS.len()]);
+    speak(tokenizer, &tokenizer.guard(&text), ENCODINGS[how % ENCODINGS.len()]);
     if tokenizer.model_name() == "gpt2" {
         let plain = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::No };
         assert_eq!(tokenizer.decode(&tokenizer.encode(&text, plain)), text, "bytes come back as they were");
     }
 }
 
-const ENCODINGS: [Encode; 4] = [
+const ENCODINGS: [Encode; 5] = [
     Encode { add_special: AddSpecial::Yes, parse_special: ParseSpecial::Yes },
     Encode { add_special: AddSpecial::Yes, parse_special: ParseSpecial::No },
     Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::Yes },
     Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::No },
+    Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::Unguarded },
 ];
 
 /// Encodes and decodes, at once and as a stream.

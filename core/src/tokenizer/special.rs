@@ -5,12 +5,23 @@
 //! once per length; instead one pass notes the longest token at every place, and only where such finds overlap does a
 //! heap settle who goes first.
 
+use alloc::borrow::Cow;
 use alloc::collections::BinaryHeap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::ParseSpecial;
 use super::vocab::{Kind, Vocab};
+use super::{GUARD, ParseSpecial};
+
+const GUARD_BYTES: &[u8] = {
+    const BYTES: [u8; 3] = {
+        let mut bytes = [0; 3];
+        GUARD.encode_utf8(&mut bytes);
+        bytes
+    };
+    &BYTES
+};
 
 /// What white space around a token is swallowed with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +54,11 @@ pub(super) struct Specials {
 
 impl Specials {
     pub(super) fn new(vocab: &Vocab, strip: Strip) -> Self {
+        // A name that is a part of a character is in no text.
         let looked_for = |&id: &u32| {
             matches!(vocab.kind(id), Kind::Control | Kind::UserDefined | Kind::Unknown)
                 && !vocab.name(id).is_empty()
+                && core::str::from_utf8(vocab.name(id)).is_ok()
         };
         let mut sorted: Vec<u32> = (0..vocab.len() as u32).filter(looked_for).collect();
         sorted.sort_unstable_by(|&a, &b| vocab.name(a).cmp(vocab.name(b)));
@@ -56,6 +69,11 @@ impl Specials {
 
     /// Finds them in `text`, from left to right.
     pub(super) fn find(&self, vocab: &Vocab, text: &str, parse: ParseSpecial) -> Vec<Found> {
+        let parse = match parse {
+            ParseSpecial::Yes => Parse::All,
+            ParseSpecial::Unguarded => Parse::Unguarded,
+            ParseSpecial::No => Parse::UserDefined,
+        };
         let search = Search { specials: self, vocab, text: text.as_bytes(), parse };
         let mut found = Vec::new();
         let mut cluster: Vec<Found> = Vec::new();
@@ -70,6 +88,28 @@ impl Specials {
         }
         search.settle(&mut cluster, &mut found);
         found
+    }
+
+    /// `text` with a [`GUARD`] before each character of a control token's name.
+    pub(super) fn guard<'t>(&self, vocab: &Vocab, text: &'t str) -> Cow<'t, str> {
+        let search = Search { specials: self, vocab, text: text.as_bytes(), parse: Parse::Control };
+        let mut guarded = String::new();
+        let mut name_end = 0;
+        for (start, c) in text.char_indices() {
+            if let Some(found) = search.longest(start, usize::MAX) {
+                if name_end == 0 {
+                    guarded.push_str(&text[..start]);
+                }
+                name_end = name_end.max(found.end);
+            }
+            if start < name_end {
+                guarded.push(GUARD);
+            }
+            if name_end > 0 {
+                guarded.push(c);
+            }
+        }
+        if name_end > 0 { Cow::Owned(guarded) } else { Cow::Borrowed(text) }
     }
 
     /// The text left of a token and right of it, without the white space that goes with the token.
@@ -95,12 +135,25 @@ struct Search<'a> {
     specials: &'a Specials,
     vocab: &'a Vocab,
     text: &'a [u8],
-    parse: ParseSpecial,
+    parse: Parse,
+}
+
+/// Which of the tokens are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parse {
+    All,
+    /// Those without a [`GUARD`] before them.
+    Unguarded,
+    UserDefined,
+    Control,
 }
 
 impl Search<'_> {
     /// The longest token at `start` that ends by `limit`.
     fn longest(&self, start: usize, limit: usize) -> Option<Found> {
+        if self.parse == Parse::Unguarded && self.text[..start].ends_with(GUARD_BYTES) {
+            return None;
+        }
         let first = usize::from(self.text[start]);
         let by_first = &self.specials.by_first;
         let mut range = &self.specials.sorted[by_first[first] as usize..by_first[first + 1] as usize];
@@ -127,7 +180,11 @@ impl Search<'_> {
     }
 
     fn wanted(&self, id: u32) -> bool {
-        self.parse == ParseSpecial::Yes || self.vocab.kind(id) == Kind::UserDefined
+        match self.parse {
+            Parse::All | Parse::Unguarded => true,
+            Parse::UserDefined => self.vocab.kind(id) == Kind::UserDefined,
+            Parse::Control => self.vocab.kind(id) != Kind::UserDefined,
+        }
     }
 
     /// Decides between finds that overlap: moves those that stay to `found`, in order.

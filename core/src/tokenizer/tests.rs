@@ -284,6 +284,31 @@ fn names_may_be_empty_or_no_text() {
 }
 
 #[test]
+fn names_that_are_parts_of_characters_are_in_no_text() {
+    let mut draft = byte_level();
+    draft.tokens.extend([vec![0xc3], vec![0xa9, b'a'], "é".as_bytes().to_vec()]);
+    draft.types.extend([3; 3]);
+    let tokenizer = draft.open().unwrap();
+    assert_eq!(names(&tokenizer, "èéa", PARSE), ["é", "a"]);
+}
+
+#[test]
+fn guarded_names_are_text() {
+    let unguarded = Encode { parse_special: ParseSpecial::Unguarded, ..PLAIN };
+    let tokenizer = byte_level().open().unwrap();
+    assert_eq!(tokenizer.guard("ab<u>c"), "ab<u>c");
+    for text in ["<x>", "a<x><y>b<x", "<x><x><x><y>b", "é<x>", "ab", "<\u{fdd0}x>"] {
+        // As text, whatever stands around it, and all the while the template's own names are tokens.
+        let filled = format!("<x>{}<x><y>", tokenizer.guard(text));
+        let plain = tokenizer.encode(&text.replace(GUARD, ""), PLAIN);
+        let expected: Vec<u32> = [6].into_iter().chain(plain).chain([7]).collect();
+        assert_eq!(tokenizer.encode(&filled, unguarded), expected, "{text}");
+    }
+    // Tokens that users may write stay tokens.
+    assert_eq!(names(&tokenizer, &tokenizer.guard("<u><x>"), unguarded), ["<u>"]);
+}
+
+#[test]
 fn threads_may_share_a_tokenizer() {
     fn shared(_: &(impl Send + Sync + Clone)) {}
     shared(&byte_level().open().unwrap());

@@ -4,17 +4,16 @@ use std::fs;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
-use motelm_chat::{Conversation, Message, Template};
+use motelm_chat::{Conversation, Message, Request, Template};
 use motelm_core::generate::Stop;
 use motelm_core::sample::Sampler;
-use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial};
 
 use super::args::{ChatArgs, LimitArgs};
 use super::engine::{self, Engine, Running};
 use super::errors::Failure;
 use super::output;
 use super::prompt::text_file;
-use super::render::{ends, template_file};
+use super::render::template_file;
 use super::run::{Answer, Ended, generate, limits, stats};
 
 const HELP: &str = "\
@@ -123,7 +122,9 @@ impl Chat<'_> {
     /// Answers one message. If that fails, the message is taken back.
     fn answer(&mut self, text: String) -> Result<(), Failure> {
         self.conversation.push(Message::user(text));
-        let result = self.prompt().and_then(|prompt| self.generate(&prompt));
+        let request = Request::new(&self.conversation.messages);
+        let prompt = self.template.tokens(&request, &self.engine.tokenizer);
+        let result = prompt.map_err(Failure::from).and_then(|prompt| self.generate(&prompt));
         match result {
             Ok(answer) => {
                 self.conversation.push(Message::assistant(answer.text.trim()));
@@ -138,26 +139,6 @@ impl Chat<'_> {
                 Err(failure)
             }
         }
-    }
-
-    /// The conversation so far in tokens, with the opening of the answer.
-    fn prompt(&self) -> Result<Vec<u32>, Failure> {
-        let tokenizer = &self.engine.tokenizer;
-        let (bos, eos) = ends(tokenizer);
-        let text = self.conversation.prompt(&self.template, |request| {
-            request.bos = &bos;
-            request.eos = &eos;
-        })?;
-        let encode = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::Yes };
-        let mut tokens = tokenizer.encode(&text, encode);
-        // Some templates write the first token themselves, some leave it to the tokenizer.
-        if let Some(bos) = tokenizer.bos()
-            && tokenizer.adds_bos()
-            && tokens.first() != Some(&bos)
-        {
-            tokens.insert(0, bos);
-        }
-        Ok(tokens)
     }
 
     fn generate(&mut self, prompt: &[u32]) -> Result<Answer, Failure> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use motelm_chat::{Message, Request, Template};
+use motelm_chat::{Message, Request, Template, ends};
 use serde::de::DeserializeOwned;
 
 use super::args::RenderArgs;
@@ -35,12 +35,6 @@ pub fn render(args: &RenderArgs) -> Result<(), Failure> {
         ..Request::new(&messages)
     };
     output::show(&template.render(&request)?)
-}
-
-/// The texts of the tokens that a sequence begins and ends with; empty where there are none.
-pub fn ends(tokenizer: &motelm_core::Tokenizer) -> (String, String) {
-    let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default().into_owned();
-    (name(tokenizer.bos()), name(tokenizer.eos()))
 }
 
 /// A template from a file.
