@@ -9,7 +9,7 @@ use core::mem;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sample::{Candidate, Sampler, log_probs};
-use crate::session::{Progress, Session};
+use crate::session::{Budget, Progress, Session};
 use crate::tokenizer::{ShowControl, Stream, Tokenizer};
 
 /// What ends a generation.
@@ -84,7 +84,8 @@ pub enum Stop {
 /// What one step brought.
 #[derive(Debug, PartialEq)]
 pub enum Step<'a> {
-    /// So many tokens of the prompt are still to be worked off.
+    /// So many tokens are still to be worked off: of the prompt, or the last one where the budget has fewer layers
+    /// than the model.
     Prefill {
         /// At least 1.
         pending: usize,
@@ -160,7 +161,7 @@ impl Generator {
         })
     }
 
-    /// Works off at most `budget` tokens of the prompt, or generates one token.
+    /// Works off as much of the prompt as `budget` says, or generates one token (or takes a part of the layers for it).
     ///
     /// # Errors
     /// As [`Session::step`].
@@ -169,7 +170,7 @@ impl Generator {
         session: &mut Session,
         sampler: &mut Sampler,
         tokenizer: &Tokenizer,
-        budget: usize,
+        budget: impl Into<Budget>,
     ) -> Result<Step<'_>> {
         self.text.clear();
         if let Some(stop) = self.done {

@@ -82,6 +82,32 @@ struct Blind;
 
 impl Observer for Blind {}
 
+/// How much one [`Session::step`] does at most; a number means so many tokens, through all layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens that are worked on together, at least 1 and no more than a batch.
+    pub tokens: usize,
+    /// Layers that a batch passes in this step, at least 1; the logits count as one more. What is left of the batch
+    /// is for the next steps. So a step is short even where a batch takes seconds, and nothing is lost by it. Models
+    /// with recurrent layers pass all of them at once.
+    pub layers: usize,
+}
+
+impl From<usize> for Budget {
+    fn from(tokens: usize) -> Self {
+        Self { tokens, layers: usize::MAX }
+    }
+}
+
+/// A batch between two steps.
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    /// Its tokens, the first ones pending.
+    n: usize,
+    /// The layers that it has passed.
+    layers: usize,
+}
+
 /// How far [`Session::step`] got.
 #[derive(Debug, PartialEq)]
 pub enum Progress<'a> {
@@ -98,6 +124,7 @@ pub struct Session {
     /// Tokens pushed; the first `done` of them are in the caches.
     tokens: Vec<u32>,
     done: usize,
+    under_way: Option<UnderWay>,
     caches: Vec<Cache>,
     /// Rotations of the plan, and for each layer which one is its own.
     ropes: Vec<RopeTable>,
@@ -133,7 +160,17 @@ impl Session {
         tokens.try_reserve_exact(options.context).map_err(|_| {
             Error::new(ErrorKind::Memory, format!("no memory for a context of {} tokens", options.context))
         })?;
-        Ok(Self { model: model.clone(), options, tokens, done: 0, caches, ropes, layer_ropes, buffers })
+        Ok(Self {
+            model: model.clone(),
+            options,
+            tokens,
+            done: 0,
+            under_way: None,
+            caches,
+            ropes,
+            layer_ropes,
+            buffers,
+        })
     }
 
     /// The model that this is a session of.
@@ -172,25 +209,46 @@ impl Session {
         Ok(())
     }
 
-    /// Works off at most `budget` pending tokens (at least one, and no more than a batch).
+    /// Works off pending tokens, at most as many as `budget` says, or a part of the layers for them.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] when no token is pending, or the model is an encoder.
-    pub fn step(&mut self, budget: usize) -> Result<Progress<'_>> {
-        self.step_observed(budget, &mut Blind)
+    pub fn step(&mut self, budget: impl Into<Budget>) -> Result<Progress<'_>> {
+        let budget = budget.into();
+        let n_layers = self.caches.len();
+        let pending = self.pending()?;
+        let UnderWay { n, layers } = match self.under_way.take() {
+            Some(under_way) => under_way,
+            None => {
+                let n = pending.min(budget.tokens.max(1)).min(self.options.batch);
+                self.begin_batch(n, &mut Blind);
+                UnderWay { n, layers: 0 }
+            }
+        };
+        let recurrent = self.caches.iter().any(|cache| matches!(cache, Cache::State(_)));
+        let allowed = if recurrent { usize::MAX } else { budget.layers.max(1) };
+        let until = n_layers.min(layers.saturating_add(allowed));
+        self.run_layers(n, layers..until, &mut Blind);
+        let reaches_logits = allowed > until - layers;
+        if until < n_layers || (n == pending && !reaches_logits) {
+            self.under_way = Some(UnderWay { n, layers: until });
+            return Ok(Progress::Pending(pending));
+        }
+        self.finish_batch(n, &mut Blind);
+        if n < pending {
+            return Ok(Progress::Pending(pending - n));
+        }
+        self.logits_of_row(n - 1);
+        Ok(Progress::Ready(&mut self.buffers.logits))
     }
 
-    /// [`Session::step`], watched.
+    /// [`Session::step`] by whole batches, watched. A batch under way starts again.
     ///
     /// # Errors
     /// As [`Session::step`].
     pub fn step_observed(&mut self, budget: usize, observer: &mut dyn Observer) -> Result<Progress<'_>> {
-        let pending = self.tokens.len() - self.done;
-        if pending == 0 || self.model.plan().is_encoder() {
-            let what =
-                if pending == 0 { "no token to work on" } else { "an encoder has no logits; embed instead" };
-            return Err(Error::new(ErrorKind::Argument, what));
-        }
+        let pending = self.pending()?;
+        self.under_way = None;
         let n = pending.min(budget.max(1)).min(self.options.batch);
         self.run_batch(n, observer);
         if n < pending {
@@ -200,6 +258,16 @@ impl Session {
             self.logits_of_row(n - 1);
         }
         Ok(Progress::Ready(&mut self.buffers.logits))
+    }
+
+    /// The number of tokens to be worked off.
+    fn pending(&self) -> Result<usize> {
+        let what = match self.tokens.len() - self.done {
+            _ if self.model.plan().is_encoder() => "an encoder has no logits; embed instead",
+            0 => "no token to work on",
+            pending => return Ok(pending),
+        };
+        Err(Error::new(ErrorKind::Argument, what))
     }
 
     /// Appends tokens and works off all that are pending. Returns the logits that follow the last.
@@ -281,6 +349,8 @@ impl Session {
     fn truncate_caches(&mut self, n: usize) -> usize {
         let good = self.caches.iter().all(|cache| cache.can_go_to(n, self.done));
         let n = if good { n } else { 0 };
+        // What layers have of a batch under way is written again.
+        self.under_way = None;
         if n == 0 {
             self.caches.iter_mut().for_each(Cache::clear);
         }

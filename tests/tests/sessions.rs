@@ -2,7 +2,7 @@
 //! decoding allocates nothing, and saved states are whole or refused.
 
 use motelm_core::gguf::File;
-use motelm_core::session::{Options, Progress};
+use motelm_core::session::{Budget, Options, Progress};
 use motelm_core::{Bytes, ErrorKind, KvType, Model, Session};
 use motelm_tests::counting::{Counting, measure};
 use motelm_tests::golden;
@@ -50,6 +50,60 @@ fn steps_of_any_size_come_to_the_same() {
             };
             assert_eq!(steps, 40usize.div_ceil(batch.min(budget)));
             assert!(close(&logits, &expected), "{name}: batch {batch}, budget {budget}");
+        }
+    }
+}
+
+#[test]
+fn steps_through_some_layers_come_to_the_same() {
+    for name in kinds() {
+        let model = model(name);
+        let n_layers = model.plan().layers.len();
+        let expected = session(&model, 16).forward(&tokens(40)).expect("forward").to_vec();
+        for layers in [1, 2, n_layers, n_layers + 1] {
+            let mut session = session(&model, 16);
+            session.push(&tokens(40)).expect("push");
+            let mut steps = 0;
+            let logits = loop {
+                steps += 1;
+                match session.step(Budget { tokens: 16, layers }).expect("step") {
+                    Progress::Pending(_) => {}
+                    Progress::Ready(logits) => break logits.to_vec(),
+                }
+            };
+            // Three batches, the last one with logits.
+            let expected_steps = match ["lfm2", "mamba2"].contains(&name) {
+                true => 3,
+                false => 2 * n_layers.div_ceil(layers) + (n_layers + 1).div_ceil(layers),
+            };
+            assert_eq!(steps, expected_steps, "{name}: {layers} of {n_layers} layers");
+            assert!(close(&logits, &expected), "{name}: {layers} layers");
+        }
+    }
+}
+
+#[test]
+fn a_batch_under_way_can_be_left() {
+    type Leaving = fn(&mut Session);
+    let ways: [(&str, Leaving); 5] = [
+        ("back to what is done", |session| assert!([0, 16].contains(&session.rewind(16)))),
+        ("back to the beginning", |session| assert_eq!(session.rewind(0), 0)),
+        ("saved and restored", |session| session.restore(&session.save()).expect("its own state")),
+        ("shifted", |session| assert_eq!(session.shift(2), 19)),
+        ("nothing", |_| {}),
+    ];
+    for name in kinds() {
+        let model = model(name);
+        for (way, leave) in ways {
+            let mut left = session(&model, 16);
+            left.push(&tokens(40)).expect("push");
+            left.step(16).expect("step");
+            left.step(Budget { tokens: 16, layers: 1 }).expect("step");
+            leave(&mut left);
+            let so_far = left.tokens().to_vec();
+            let expected =
+                session(&model, 16).forward(&[&so_far[..], &[5, 6]].concat()).expect("forward").to_vec();
+            assert!(close(left.forward(&[5, 6]).expect("forward"), &expected), "{name}: {way}");
         }
     }
 }

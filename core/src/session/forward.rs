@@ -4,6 +4,8 @@ mod attention;
 mod ffn;
 mod recurrent;
 
+use core::ops::Range;
+
 use super::buffers::Buffers;
 use super::{Observer, Session};
 use crate::cache::Cache;
@@ -19,19 +21,31 @@ use crate::ops::rope::RopeTable;
 impl Session {
     /// Works off the next `n` pending tokens; `buffers.x` then holds their stream after the last block.
     pub(super) fn run_batch(&mut self, n: usize, observer: &mut dyn Observer) {
+        self.begin_batch(n, observer);
+        self.run_layers(n, 0..self.caches.len(), observer);
+        self.finish_batch(n, observer);
+    }
+
+    /// The stream of the next `n` tokens before the first block.
+    pub(super) fn begin_batch(&mut self, n: usize, observer: &mut dyn Observer) {
         let model = self.model.clone();
-        let plan = model.plan();
         let first = self.done;
-        self.embed_tokens(plan, first, n);
+        self.embed_tokens(model.plan(), first, n);
         let mut angles = 0;
         for rope in &self.ropes {
             let len = 2 * rope.n_pairs() * n;
             rope.fill(first, &mut self.buffers.angles[angles..angles + len]);
             angles += len;
         }
-        let width = n * plan.dim;
-        observer.residual(0, first, &self.buffers.x[..width]);
-        for (i, layer) in plan.layers.iter().enumerate() {
+        observer.residual(0, first, &self.buffers.x[..n * model.plan().dim]);
+    }
+
+    /// Sends the stream of `n` tokens through some blocks.
+    pub(super) fn run_layers(&mut self, n: usize, layers: Range<usize>, observer: &mut dyn Observer) {
+        let model = self.model.clone();
+        let plan = model.plan();
+        let first = self.done;
+        for i in layers {
             let cx = self.options.cx();
             let mut pass = Pass {
                 cx,
@@ -44,9 +58,16 @@ impl Session {
                 cache: &mut self.caches[i],
                 buffers: &mut self.buffers,
             };
-            pass.layer(layer);
-            observer.residual(i + 1, first, &self.buffers.x[..width]);
+            pass.layer(&plan.layers[i]);
+            observer.residual(i + 1, first, &self.buffers.x[..n * plan.dim]);
         }
+    }
+
+    /// The `n` tokens have passed all blocks.
+    pub(super) fn finish_batch(&mut self, n: usize, observer: &mut dyn Observer) {
+        let model = self.model.clone();
+        let plan = model.plan();
+        let first = self.done;
         self.done += n;
         if observer.wants_logits() && !plan.is_encoder() {
             for row in 0..n {

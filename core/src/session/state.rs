@@ -78,6 +78,7 @@ impl Session {
         self.tokens.clear();
         self.tokens.extend(tokens);
         self.done = n;
+        self.under_way = None;
         for (cache, (first, rows)) in self.caches.iter_mut().zip(layers) {
             cache.restore(first, rows);
         }

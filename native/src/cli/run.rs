@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use motelm::machine;
 use motelm_core::generate::{End, Full, Generator, Limits, Step, Stop};
 use motelm_core::sample::Sampler;
+use motelm_core::session::Budget;
 use motelm_core::tokenizer::ShowControl;
 use serde::Serialize;
 
@@ -127,7 +128,10 @@ pub fn generate(
     };
     let mut first = None;
     while !watch.asked() {
-        let step = generator.step(&mut running.session, sampler, &engine.tokenizer, running.batch)?;
+        // A batch of a long prompt can take a minute; Ctrl-C is heard between layers.
+        let layers = if first.is_none() { 1 } else { usize::MAX };
+        let budget = Budget { tokens: running.batch, layers };
+        let step = generator.step(&mut running.session, sampler, &engine.tokenizer, budget)?;
         if first.is_none() && !matches!(step, Step::Prefill { .. }) {
             answer.prompt_time = start.elapsed();
             first = Some(Instant::now());
