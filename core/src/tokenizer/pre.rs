@@ -9,7 +9,7 @@
 //! `llama-vocab.cpp`. Where llama.cpp writes an expression differently because its engine lacks something (case in
 //! `gpt-4o`), the original counts.
 
-mod class;
+pub(super) mod class;
 mod pass;
 
 use alloc::format;

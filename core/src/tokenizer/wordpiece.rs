@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_normalization::char::decompose_canonical;
 
+use super::pre::class::{Class, class};
 use super::table::Hasher;
 use super::vocab::Vocab;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,7 +63,7 @@ impl WordPiece {
                 Accents::Keep => words.push(c),
                 Accents::Strip => {
                     let bare = without_accent(c);
-                    if !is_mark(bare) {
+                    if class(bare) != Class::Mark {
                         words.push(bare);
                     }
                 }
@@ -152,15 +153,8 @@ fn without_accent(c: char) -> char {
     first.unwrap_or(c)
 }
 
-fn is_mark(c: char) -> bool {
-    use GeneralCategory as G;
-    matches!(get_general_category(c), G::NonspacingMark | G::SpacingMark | G::EnclosingMark)
-}
-
 /// Characters that are words of their own: punctuation and Chinese.
 fn is_alone(c: char) -> bool {
-    use GeneralCategory as G;
-    let category = || get_general_category(c);
     c.is_ascii_punctuation()
         || matches!(
             u32::from(c),
@@ -174,15 +168,5 @@ fn is_alone(c: char) -> bool {
                 | 0xf900..=0xfaff
                 | 0x2f800..=0x2fa1f
         )
-        || !c.is_ascii()
-            && matches!(
-                category(),
-                G::ConnectorPunctuation
-                    | G::DashPunctuation
-                    | G::OpenPunctuation
-                    | G::ClosePunctuation
-                    | G::InitialPunctuation
-                    | G::FinalPunctuation
-                    | G::OtherPunctuation
-            )
+        || !c.is_ascii() && class(c) == Class::Punctuation
 }

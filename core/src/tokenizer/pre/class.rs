@@ -4,7 +4,7 @@ use unicode_general_category::{GeneralCategory, get_general_category};
 
 /// What the expressions call `\p{L}`, `\p{M}`, `\p{N}`, `\p{P}`, `\p{S}` and `\s`; nothing is two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(in crate::tokenizer) enum Class {
     Letter,
     Mark,
     Number,
@@ -14,7 +14,7 @@ pub(super) enum Class {
     Other,
 }
 
-pub(super) fn class(c: char) -> Class {
+pub(in crate::tokenizer) fn class(c: char) -> Class {
     use GeneralCategory as G;
     match c {
         'a'..='z' | 'A'..='Z' => return Class::Letter,
