@@ -11,6 +11,8 @@
 //! 6. [`sample::Sampler`] picks the next token from the logits.
 //! 7. [`generate::Generator`] goes round 5 and 6, and gives text in whole characters.
 //!
+//! [`embed::Embedder`] is the other way out: texts to vectors, several in one pass.
+//!
 //! No step reaches back, and none needs more than an allocator.
 #![no_std]
 #![deny(unsafe_code)]
@@ -19,6 +21,7 @@ extern crate alloc;
 pub mod arch;
 pub mod bytes;
 mod cache;
+pub mod embed;
 pub mod error;
 pub mod exec;
 pub mod generate;
@@ -33,6 +36,7 @@ pub mod tokenizer;
 
 pub use bytes::Bytes;
 pub use cache::KvType;
+pub use embed::Embedder;
 pub use error::{At, Error, ErrorKind, Result};
 pub use model::Model;
 pub use session::Session;

@@ -5,6 +5,7 @@
 //! does both at once.
 
 mod buffers;
+mod embed;
 mod forward;
 mod state;
 
@@ -16,7 +17,8 @@ use crate::cache::{Cache, KvType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Executor, Inline};
 use crate::model::Model;
-use crate::model::plan::{Head, Mask};
+use crate::model::plan::{Kept, Mask, Plan};
+use crate::ops::attention::Positions;
 use crate::ops::matmul::{Cx, Precision};
 use crate::ops::rope::RopeTable;
 use crate::simd::Level;
@@ -125,7 +127,9 @@ pub struct Session {
     tokens: Vec<u32>,
     done: usize,
     under_way: Option<UnderWay>,
+    /// What layers keep, and for each layer which one is its own.
     caches: Vec<Cache>,
+    layer_caches: Vec<usize>,
     /// Rotations of the plan, and for each layer which one is its own.
     ropes: Vec<RopeTable>,
     layer_ropes: Vec<Option<usize>>,
@@ -144,7 +148,7 @@ impl Session {
         let plan = model.plan();
         let mut ropes: Vec<RopeTable> = Vec::new();
         let mut layer_ropes = Vec::new();
-        let mut caches = Vec::new();
+        let (kept, layer_caches) = kept(plan);
         for layer in &plan.layers {
             layer_ropes.push(layer.mixer.rope().map(|rope| {
                 let table = RopeTable::new(model, rope, options.context);
@@ -153,8 +157,9 @@ impl Session {
                     ropes.len() - 1
                 })
             }));
-            caches.push(Cache::new(options.kv, layer.mixer.kept(), |mask| capacity(mask, &options))?);
         }
+        let cache = |kept| Cache::new(options.kv, kept, |mask| capacity(mask, &options));
+        let caches = kept.into_iter().map(cache).collect::<Result<_>>()?;
         let buffers = Buffers::new(plan, &options, &ropes)?;
         let mut tokens = Vec::new();
         tokens.try_reserve_exact(options.context).map_err(|_| {
@@ -167,6 +172,7 @@ impl Session {
             done: 0,
             under_way: None,
             caches,
+            layer_caches,
             ropes,
             layer_ropes,
             buffers,
@@ -215,20 +221,20 @@ impl Session {
     /// [`ErrorKind::Argument`] when no token is pending, or the model is an encoder.
     pub fn step(&mut self, budget: impl Into<Budget>) -> Result<Progress<'_>> {
         let budget = budget.into();
-        let n_layers = self.caches.len();
+        let n_layers = self.layer_caches.len();
         let pending = self.pending()?;
         let UnderWay { n, layers } = match self.under_way.take() {
             Some(under_way) => under_way,
             None => {
                 let n = pending.min(budget.tokens.max(1)).min(self.options.batch);
-                self.begin_batch(n, &mut Blind);
+                self.begin_batch(&[self.next(n)], &mut Blind);
                 UnderWay { n, layers: 0 }
             }
         };
         let recurrent = self.caches.iter().any(|cache| matches!(cache, Cache::State(_)));
         let allowed = if recurrent { usize::MAX } else { budget.layers.max(1) };
         let until = n_layers.min(layers.saturating_add(allowed));
-        self.run_layers(n, layers..until, &mut Blind);
+        self.run_layers(&[self.next(n)], layers..until, &mut Blind);
         let reaches_logits = allowed > until - layers;
         if until < n_layers || (n == pending && !reaches_logits) {
             self.under_way = Some(UnderWay { n, layers: until });
@@ -250,7 +256,7 @@ impl Session {
         let pending = self.pending()?;
         self.under_way = None;
         let n = pending.min(budget.max(1)).min(self.options.batch);
-        self.run_batch(n, observer);
+        self.run_batch(&[self.next(n)], observer);
         if n < pending {
             return Ok(Progress::Pending(pending - n));
         }
@@ -258,6 +264,11 @@ impl Session {
             self.logits_of_row(n - 1);
         }
         Ok(Progress::Ready(&mut self.buffers.logits))
+    }
+
+    /// The next `n` tokens, of one text from position 0 on.
+    fn next(&self, n: usize) -> Positions {
+        Positions { start: 0, first: self.done, n }
     }
 
     /// The number of tokens to be worked off.
@@ -286,36 +297,6 @@ impl Session {
         self.push(tokens)?;
         while let Progress::Pending(_) = self.step_observed(usize::MAX, observer)? {}
         Ok(&mut self.buffers.logits)
-    }
-
-    /// Drops what was there and makes one normalised vector of `tokens`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Argument`] when the model is no encoder or there are no tokens, [`ErrorKind::ContextFull`] when
-    /// they exceed a batch.
-    pub fn embed(&mut self, tokens: &[u32]) -> Result<&[f32]> {
-        self.embed_observed(tokens, &mut Blind)
-    }
-
-    /// [`Session::embed`], watched.
-    ///
-    /// # Errors
-    /// As [`Session::embed`].
-    pub fn embed_observed(&mut self, tokens: &[u32], observer: &mut dyn Observer) -> Result<&[f32]> {
-        let model = self.model.clone();
-        let Head::Embedding { pooling, dense } = &model.plan().head else {
-            return Err(Error::new(ErrorKind::Argument, "the model generates text; it makes no embeddings"));
-        };
-        self.clear();
-        self.push(tokens)?;
-        let batch = self.options.batch;
-        if tokens.is_empty() || tokens.len() > batch {
-            let what = format!("{} tokens; an encoder takes 1 to {batch} at once", tokens.len());
-            let kind = if tokens.is_empty() { ErrorKind::Argument } else { ErrorKind::ContextFull };
-            return Err(Error::new(kind, what));
-        }
-        self.run_batch(tokens.len(), observer);
-        Ok(self.pool(*pooling, dense, tokens.len()))
     }
 
     /// Forgets all tokens.
@@ -374,7 +355,7 @@ fn resolve(model: &Model, mut options: Options) -> Result<Options> {
     if options.batch == 0 {
         return Err(Error::new(ErrorKind::Argument, "a batch of 0 tokens; expected at least 1"));
     }
-    if plan.embed.positions.is_some() && options.context > plan.context {
+    if plan.embed.positions.is_some() && !plan.is_encoder() && options.context > plan.context {
         let what = format!(
             "a context of {}; the model has learned positions for {} and no more",
             options.context, plan.context
@@ -392,4 +373,20 @@ fn capacity(mask: Mask, options: &Options) -> usize {
         // While a batch is written, its first token still needs the window before it.
         Mask::Sliding(window) => window.saturating_add(options.batch).min(options.context),
     }
+}
+
+/// What a session keeps, and for each layer which of these is its own. An encoder never comes back to a token, so its
+/// layers share what one of them is done with.
+fn kept(plan: &Plan) -> (Vec<Kept>, Vec<usize>) {
+    let mut all: Vec<Kept> = Vec::new();
+    let of_layers = plan.layers.iter().map(|layer| {
+        let kept = layer.mixer.kept();
+        let shared = all.iter().position(|other| *other == kept).filter(|_| plan.is_encoder());
+        shared.unwrap_or_else(|| {
+            all.push(kept);
+            all.len() - 1
+        })
+    });
+    let of_layers = of_layers.collect();
+    (all, of_layers)
 }

@@ -130,6 +130,8 @@ struct Ids {
     /// Put before and after a text.
     begin: Option<u32>,
     end: Option<u32>,
+    /// Put between two texts, behind the first one's end.
+    between: Option<u32>,
     /// After which generation ends; sorted.
     end_of_generation: Vec<u32>,
 }
@@ -200,6 +202,9 @@ impl Tokenizer {
                 ids.end = added(file, "tokenizer.ggml.add_eos_token", ends, eos)?;
             }
         }
+        if !matches!(scheme, Scheme::WordPiece(_)) {
+            ids.between = added(file, "tokenizer.ggml.add_sep_token", false, separator)?;
+        }
         ids.find_ends(&mut vocab, [ids.eos, eot, eom]);
         let specials = Specials::new(&vocab, strip(file, &vocab)?);
         let inner = Inner {
@@ -254,6 +259,18 @@ impl Tokenizer {
     /// drops. Without it, who writes `<|im_end|>` in a message could speak in the system's name.
     pub fn guard<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.inner.specials.guard(&self.inner.vocab, text)
+    }
+
+    /// The tokens of two texts that a model reads together, as a reranker reads a query and a document: with the
+    /// tokens that texts begin and end with around each, and between them what the file says (`add_sep_token`).
+    pub fn encode_pair(&self, first: &str, second: &str) -> Vec<u32> {
+        let Inner { ids, .. } = &*self.inner;
+        let mut tokens = self.encode(first, Encode::default());
+        tokens.extend(ids.between);
+        let bare = Encode { add_special: AddSpecial::No, ..Encode::default() };
+        self.encode_into(second, bare, &mut tokens);
+        tokens.extend(ids.end);
+        tokens
     }
 
     /// Appends the tokens of text without special tokens in it.

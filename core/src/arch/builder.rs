@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::{File, Value};
 use crate::model::plan::{
-    Activation, Attention, Embed, Experts, Ffn, Head, Layer, Linear, Mask, Mixer, Mlp, Norm, NormKind, Plan,
-    Pooling, QkNorm, Qkv, Rope, RouterWeights, Routing, Stacked, TensorId, Up, Wiring,
+    Activation, Attention, Classifier, Embed, Experts, Ffn, Head, Layer, Linear, Mask, Mixer, Mlp, Norm,
+    NormKind, Plan, Pooling, QkNorm, Qkv, Rope, RouterWeights, Routing, Stacked, TensorId, Up, Wiring,
 };
 
 /// Whether a linear layer adds a bias.
@@ -360,15 +360,14 @@ impl<'a> Builder<'a> {
     pub(super) fn encoder(&mut self, layer: impl Fn(&mut Self, usize) -> Result<Layer>) -> Result<Plan> {
         let (embed, n_vocab) = self.embed()?;
         let layers = (0..self.n_layers()?).map(|i| layer(self, i)).collect::<Result<_>>()?;
-        let pooling = match self.size_or_zero("pooling_type")? {
-            1 => Pooling::Mean,
-            2 => Pooling::Cls,
-            3 => Pooling::Last,
-            other => {
-                let what = format!("found pooling {other}, expected 1 (mean), 2 (cls) or 3 (last)");
-                return Err(self.wrong("pooling_type", what));
-            }
-        };
+        let classifier = self.classifier()?;
+        let id = self.size_or_zero("pooling_type")?;
+        let pooling = Pooling::from_id(id as u64)
+            .ok_or_else(|| self.wrong("pooling_type", format!("found {id}, expected 0 to 4")))?;
+        if pooling == Pooling::Rank && classifier.is_none() {
+            let what = String::from("found 4 (rank), but the file has no classifier, `cls` or `cls.output`");
+            return Err(self.wrong("pooling_type", what));
+        }
         Ok(Plan {
             arch: self.arch.into(),
             n_vocab,
@@ -377,8 +376,20 @@ impl<'a> Builder<'a> {
             embed,
             layers,
             norm: None,
-            head: Head::Embedding { pooling, dense: Vec::new() },
+            head: Head::Embedding { pooling, dense: Vec::new(), classifier },
         })
+    }
+
+    /// A reranker's classifier: `cls`, `cls.output`, or both.
+    fn classifier(&mut self) -> Result<Option<Classifier>> {
+        let dim = self.dim;
+        let labels = self.file.tensor("cls.output.weight").map_or(1, |tensor| tensor.shape[1]);
+        let mut linear = |name: &str, n_out| {
+            let has = self.has(&format!("{name}.weight"));
+            has.then(|| self.linear(name, dim, n_out, Bias::Optional)).transpose()
+        };
+        let classifier = Classifier { dense: linear("cls", dim)?, out: linear("cls.output", labels)? };
+        Ok(Some(classifier).filter(|classifier| classifier.linears().next().is_some()))
     }
 
     /// Attention of the usual names: `attn_q`, `attn_k`, `attn_v` or a fused `attn_qkv`, and `attn_output`.

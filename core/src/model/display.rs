@@ -40,10 +40,14 @@ impl fmt::Display for Plan {
                 }
                 writeln!(f, "{}", capped(*softcap))
             }
-            Head::Embedding { pooling, dense } => {
+            Head::Embedding { pooling, dense, classifier } => {
                 write!(f, "pool     {pooling:?}")?;
                 dense.iter().try_for_each(|linear| write!(f, ", dense {linear}"))?;
-                writeln!(f, ", L2")
+                if let Some(Classifier { dense, out }) = classifier {
+                    dense.iter().try_for_each(|linear| write!(f, ", classifier {linear} > Tanh"))?;
+                    out.iter().try_for_each(|linear| write!(f, ", classifier {linear}"))?;
+                }
+                writeln!(f, "{}", if *pooling == Pooling::Rank { "" } else { ", L2" })
             }
         }
     }

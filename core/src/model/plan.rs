@@ -72,18 +72,56 @@ pub enum Head {
         pooling: Pooling,
         /// EmbeddingGemma's two.
         dense: Vec<Linear>,
+        /// A reranker's.
+        classifier: Option<Classifier>,
     },
 }
 
-/// How an encoder's token vectors become one (`ARCH.pooling_type`).
+/// From a reranker's pooled vector to its score, or to several: `out(tanh(dense(x)))`, either of which may be missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classifier {
+    /// `cls`, as wide as the residual stream.
+    pub dense: Option<Linear>,
+    /// `cls.output`, a row for each score.
+    pub out: Option<Linear>,
+}
+
+impl Classifier {
+    /// Both layers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.dense.iter().chain(&self.out)
+    }
+}
+
+/// How token vectors become one (`ARCH.pooling_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
+    /// Not at all: a vector for every token.
+    None,
     /// The average over all tokens.
     Mean,
     /// The first token's.
     Cls,
     /// The last token's.
     Last,
+    /// The greatest of all tokens, element by element. No file says so; callers may.
+    Max,
+    /// The first token's, which the classifier makes a score of.
+    Rank,
+}
+
+impl Pooling {
+    /// What `ARCH.pooling_type` means by a number.
+    pub fn from_id(id: u64) -> Option<Self> {
+        Some(match id {
+            0 => Self::None,
+            1 => Self::Mean,
+            2 => Self::Cls,
+            3 => Self::Last,
+            4 => Self::Rank,
+            _ => return None,
+        })
+    }
 }
 
 /// A block of the residual stream.
@@ -294,13 +332,21 @@ impl Plan {
         matches!(self.head, Head::Embedding { .. })
     }
 
+    /// Whether several texts can be worked off side by side: no layer carries a state from token to token.
+    pub fn packs(&self) -> bool {
+        self.layers.iter().all(|layer| matches!(layer.mixer.kept(), Kept::Rows(_)))
+    }
+
     /// Calls `f` for every tensor that is read as numbers (norms, biases, rotation factors), not multiplied with.
     pub(crate) fn for_each_vector(&self, f: &mut impl FnMut(TensorId)) {
         let mut parts = Parts::default();
         parts.norms.extend(self.norm.iter().chain(&self.embed.norm));
         match &self.head {
             Head::Logits { linear, .. } => parts.linears.push(linear),
-            Head::Embedding { dense, .. } => parts.linears.extend(dense),
+            Head::Embedding { dense, classifier, .. } => {
+                parts.linears.extend(dense);
+                parts.linears.extend(classifier.iter().flat_map(Classifier::linears));
+            }
         }
         self.layers.iter().for_each(|layer| layer.parts(&mut parts));
         parts.vectors.into_iter().for_each(&mut *f);

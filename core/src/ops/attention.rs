@@ -15,9 +15,11 @@ use crate::simd::{Isa, Kernel};
 /// Scores that are made before they are used.
 const BLOCK: usize = 64;
 
-/// Which tokens attend.
+/// Which tokens attend: neighbours of one text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Positions {
+    /// Where their text begins, of which there may be several behind each other.
+    pub(crate) start: usize,
     /// The first token's position.
     pub(crate) first: usize,
     /// How many tokens.
@@ -33,7 +35,7 @@ impl Positions {
             Mask::Full => self.first + self.n,
             Mask::SlidingBothWays(window) => (at + window / 2 + 1).min(self.first + self.n),
         };
-        mask.oldest_seen(at)..end
+        mask.oldest_seen(at).max(self.start)..end
     }
 }
 
@@ -59,7 +61,7 @@ pub(crate) fn attend(
 ) {
     let shape = cache.shape();
     let heads_per_group = queries.n_heads / shape.n_heads;
-    let work = q.len().saturating_mul(positions.first + positions.n);
+    let work = q.len().saturating_mul(positions.first - positions.start + positions.n);
     for_chunks(cx.exec_for(work), out, shape.value, |i, out| {
         let (token, head) = (i / queries.n_heads, i % queries.n_heads);
         cx.level.run(Head {

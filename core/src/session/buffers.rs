@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::{Options, capacity, resolve};
+use super::{Options, capacity, kept, resolve};
 use crate::cache::{Cache, zeroed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
-use crate::model::plan::{Ffn, Head, LatentQuery, Mixer, Mlp, Plan, Qkv, Up};
+use crate::model::plan::{Classifier, Ffn, Head, LatentQuery, Mixer, Mlp, Plan, Qkv, Up};
 use crate::ops::activations::Activations;
 use crate::ops::rope::RopeTable;
 
@@ -37,9 +37,11 @@ impl Model {
         let plan = self.plan();
         let mut kv: u64 = 0;
         let mut ropes: Vec<RopeTable> = Vec::new();
-        for layer in &plan.layers {
-            let bytes = Cache::bytes(options.kv, layer.mixer.kept(), |mask| capacity(mask, &options));
+        for kept in kept(plan).0 {
+            let bytes = Cache::bytes(options.kv, kept, |mask| capacity(mask, &options));
             kv = bytes.and_then(|bytes| kv.checked_add(bytes)).ok_or_else(too_large)?;
+        }
+        for layer in &plan.layers {
             if let Some(rope) = layer.mixer.rope() {
                 let table = RopeTable::new(self, rope, options.context);
                 if !ropes.contains(&table) {
@@ -140,7 +142,7 @@ buffers! {
     logits: f32,
     /// One position's stream after the final norm, or the vector of an encoder.
     last: f32,
-    /// The other of two vectors that an encoder's dense layers pass on.
+    /// The other of two vectors that an encoder's dense layers, or its classifier's, pass on.
     dense: f32,
 }
 
@@ -160,7 +162,10 @@ impl Sizes {
         let rows = |width: usize| options.batch.checked_mul(width);
         let (logits, dense) = match &plan.head {
             Head::Logits { .. } => (plan.n_vocab, 0),
-            Head::Embedding { dense, .. } => (0, dense.iter().map(|linear| linear.n_out).max().unwrap_or(0)),
+            Head::Embedding { dense, classifier, .. } => {
+                let linears = dense.iter().chain(classifier.iter().flat_map(Classifier::linears));
+                (0, linears.map(|linear| linear.n_out).max().unwrap_or(0))
+            }
         };
         widths.input = widths.input.max(dense);
         Some(Self {

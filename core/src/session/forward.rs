@@ -10,52 +10,61 @@ use super::buffers::Buffers;
 use super::{Observer, Session};
 use crate::cache::Cache;
 use crate::model::Model;
-use crate::model::plan::{Ffn, Head, Layer, Linear, Mixer, Norm, Plan, Pooling, Wiring};
+use crate::model::plan::{Ffn, Head, Layer, Linear, Mixer, Norm, Plan, Wiring};
 use crate::ops::activations::Activations;
 use crate::ops::attention::Positions;
-use crate::ops::elementwise::{add_scaled, add_to_rows, l2_normalize, softcap};
+use crate::ops::elementwise::{add_scaled, add_to_rows, softcap};
 use crate::ops::matmul::{Cx, Input, Matrix, matmul};
 use crate::ops::norm::{NormWeights, normalize};
 use crate::ops::rope::RopeTable;
 
 impl Session {
-    /// Works off the next `n` pending tokens; `buffers.x` then holds their stream after the last block.
-    pub(super) fn run_batch(&mut self, n: usize, observer: &mut dyn Observer) {
-        self.begin_batch(n, observer);
-        self.run_layers(n, 0..self.caches.len(), observer);
-        self.finish_batch(n, observer);
+    /// Works off the next pending tokens, those of `texts`, which lie behind each other; `buffers.x` then holds their
+    /// stream after the last block.
+    pub(super) fn run_batch(&mut self, texts: &[Positions], observer: &mut dyn Observer) {
+        self.begin_batch(texts, observer);
+        self.run_layers(texts, 0..self.layer_caches.len(), observer);
+        self.finish_batch(count(texts), observer);
     }
 
-    /// The stream of the next `n` tokens before the first block.
-    pub(super) fn begin_batch(&mut self, n: usize, observer: &mut dyn Observer) {
+    /// The stream of the next tokens, those of `texts`, before the first block.
+    pub(super) fn begin_batch(&mut self, texts: &[Positions], observer: &mut dyn Observer) {
         let model = self.model.clone();
         let first = self.done;
-        self.embed_tokens(model.plan(), first, n);
+        self.embed_tokens(model.plan(), texts);
         let mut angles = 0;
         for rope in &self.ropes {
-            let len = 2 * rope.n_pairs() * n;
-            rope.fill(first, &mut self.buffers.angles[angles..angles + len]);
-            angles += len;
+            for text in texts {
+                let len = 2 * rope.n_pairs() * text.n;
+                rope.fill(text.first - text.start, &mut self.buffers.angles[angles..angles + len]);
+                angles += len;
+            }
         }
-        observer.residual(0, first, &self.buffers.x[..n * model.plan().dim]);
+        observer.residual(0, first, &self.buffers.x[..count(texts) * model.plan().dim]);
     }
 
-    /// Sends the stream of `n` tokens through some blocks.
-    pub(super) fn run_layers(&mut self, n: usize, layers: Range<usize>, observer: &mut dyn Observer) {
+    /// Sends the stream of the tokens of `texts` through some blocks.
+    pub(super) fn run_layers(
+        &mut self,
+        texts: &[Positions],
+        layers: Range<usize>,
+        observer: &mut dyn Observer,
+    ) {
         let model = self.model.clone();
         let plan = model.plan();
-        let first = self.done;
+        let (first, n) = (self.done, count(texts));
         for i in layers {
             let cx = self.options.cx();
             let mut pass = Pass {
                 cx,
                 model: &model,
-                positions: Positions { first, n },
+                positions: Positions { start: texts[0].start, first, n },
+                texts,
                 rope: self.layer_ropes[i].map(|r| {
                     let skipped: usize = self.ropes[..r].iter().map(|rope| 2 * rope.n_pairs() * n).sum();
                     (&self.ropes[r], skipped)
                 }),
-                cache: &mut self.caches[i],
+                cache: &mut self.caches[self.layer_caches[i]],
                 buffers: &mut self.buffers,
             };
             pass.layer(&plan.layers[i]);
@@ -79,16 +88,18 @@ impl Session {
     }
 
     /// `x = norm(scale * tokens[id] + positions[p] + types[0])`
-    fn embed_tokens(&mut self, plan: &Plan, first: usize, n: usize) {
+    fn embed_tokens(&mut self, plan: &Plan, texts: &[Positions]) {
         let embed = &plan.embed;
         let (tokens, dim) = (self.model.table(embed.tokens), plan.dim);
         let Buffers { x, h, .. } = &mut self.buffers;
-        for (i, x) in x[..n * dim].chunks_exact_mut(dim).enumerate() {
-            tokens.row(self.tokens[first + i] as usize, x);
+        let places =
+            texts.iter().flat_map(|text| (text.first..text.first + text.n).map(|at| (at, at - text.start)));
+        for ((at, position), x) in places.zip(x.chunks_exact_mut(dim)) {
+            tokens.row(self.tokens[at] as usize, x);
             if embed.scale != 1.0 {
                 x.iter_mut().for_each(|x| *x *= embed.scale);
             }
-            for (table, row) in [(embed.positions, first + i), (embed.types, 0)] {
+            for (table, row) in [(embed.positions, position), (embed.types, 0)] {
                 if let Some(table) = table {
                     self.model.table(table).row(row, &mut h[..dim]);
                     add_scaled(x, 1.0, &h[..dim]);
@@ -97,7 +108,7 @@ impl Session {
         }
         if let Some(norm) = &embed.norm {
             let cx = self.options.cx();
-            normalize(&cx, weights(&self.model, norm), dim, dim, &mut x[..n * dim]);
+            normalize(&cx, weights(&self.model, norm), dim, dim, &mut x[..count(texts) * dim]);
         }
     }
 
@@ -123,44 +134,21 @@ impl Session {
             logits.iter_mut().for_each(|x| *x = softcap(cap, *x));
         }
     }
+}
 
-    /// One normalised vector of the batch's `n` rows.
-    pub(super) fn pool(&mut self, pooling: Pooling, dense_layers: &[Linear], n: usize) -> &[f32] {
-        let model = self.model.clone();
-        let plan = model.plan();
-        let dim = plan.dim;
-        let cx = self.options.cx();
-        let Buffers { x, last, dense, activations, .. } = &mut self.buffers;
-        let x = &mut x[..n * dim];
-        if let Some(norm) = &plan.norm {
-            normalize(&cx, weights(&model, norm), dim, dim, x);
-        }
-        let pooled = &mut last[..dim];
-        match pooling {
-            Pooling::Cls => pooled.copy_from_slice(&x[..dim]),
-            Pooling::Last => pooled.copy_from_slice(&x[(n - 1) * dim..]),
-            Pooling::Mean => {
-                pooled.fill(0.0);
-                x.chunks_exact(dim).for_each(|x| add_scaled(pooled, 1.0 / n as f32, x));
-            }
-        }
-        let mut width = dim;
-        for linear in dense_layers {
-            let out = &mut dense[..linear.n_out];
-            apply(&cx, &model, activations, &last[..linear.n_in], [(linear, &mut *out)]);
-            width = linear.n_out;
-            last[..width].copy_from_slice(out);
-        }
-        l2_normalize(&mut last[..width]);
-        &last[..width]
-    }
+/// Tokens of some texts.
+fn count(texts: &[Positions]) -> usize {
+    texts.iter().map(|text| text.n).sum()
 }
 
 /// One layer at work on one batch.
 struct Pass<'a> {
     cx: Cx<'a>,
     model: &'a Model,
+    /// The batch.
     positions: Positions,
+    /// The same cut into texts, which do not see each other.
+    texts: &'a [Positions],
     /// The layer's rotation, and where its angles begin.
     rope: Option<(&'a RopeTable, usize)>,
     cache: &'a mut Cache,
@@ -262,7 +250,7 @@ impl Pass<'_> {
 }
 
 /// `out = scale * W x + b` for several maps that read the same rows, which are made ready once.
-fn apply<const N: usize>(
+pub(super) fn apply<const N: usize>(
     cx: &Cx<'_>,
     model: &Model,
     activations: &mut Activations,
@@ -284,7 +272,7 @@ fn apply<const N: usize>(
 }
 
 /// A norm of the plan with its weights.
-fn weights<'a>(model: &'a Model, norm: &Norm) -> NormWeights<'a> {
+pub(super) fn weights<'a>(model: &'a Model, norm: &Norm) -> NormWeights<'a> {
     NormWeights {
         kind: norm.kind,
         weight: model.vector(norm.weight),

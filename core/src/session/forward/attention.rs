@@ -2,9 +2,9 @@
 
 use super::{Pass, apply, weights};
 use crate::cache::{Cache, LayerCache};
-use crate::model::plan::{Attention, Latent, LatentQuery, QkNorm, Qkv};
-use crate::ops::attention::{Queries, attend};
-use crate::ops::matmul::matmul;
+use crate::model::plan::{Attention, KvShape, Latent, LatentQuery, QkNorm, Qkv};
+use crate::ops::attention::{Positions, Queries, attend};
+use crate::ops::matmul::{Cx, matmul};
 use crate::ops::norm::normalize;
 use crate::ops::rope::rotate;
 use crate::session::buffers::Buffers;
@@ -43,7 +43,7 @@ impl Pass<'_> {
             softcap: attention.softcap,
             sinks: attention.sinks.map(|sinks| model.vector(sinks)),
         };
-        attend(cx, &queries, cache, self.positions, q, attended);
+        attend_by_text(cx, &queries, cache, self.texts, q, attended);
         if let Some(norm) = &attention.sub_norm {
             normalize(cx, weights(model, norm), q_dim, q_dim, attended);
         }
@@ -92,7 +92,7 @@ impl Pass<'_> {
         cache.write(cx.level, self.positions.first, k, &[]);
         let attended = &mut attended[..n * n_heads * rank];
         let queries = Queries { n_heads, scale: latent.scale, softcap: None, sinks: None };
-        attend(cx, &queries, cache, self.positions, q, attended);
+        attend_by_text(cx, &queries, cache, self.texts, q, attended);
         let values = &mut fused[..n * n_heads * value];
         let (head, head_out) = (&mut head[..n * rank], &mut head_out[..n * value]);
         for h in 0..n_heads {
@@ -155,6 +155,25 @@ impl Pass<'_> {
             to[..rotated].copy_from_slice(&projected[rank..]);
             to[rotated..].copy_from_slice(latent);
         }
+    }
+}
+
+/// Every text's tokens attend to that text alone.
+fn attend_by_text(
+    cx: &Cx<'_>,
+    queries: &Queries<'_>,
+    cache: &LayerCache,
+    texts: &[Positions],
+    mut q: &[f32],
+    mut out: &mut [f32],
+) {
+    let KvShape { key, value, .. } = *cache.shape();
+    for &text in texts {
+        let of_text = |width: usize| text.n * queries.n_heads * width;
+        let (text_q, next_q) = q.split_at(of_text(key));
+        let (text_out, next_out) = out.split_at_mut(of_text(value));
+        attend(cx, queries, cache, text, text_q, text_out);
+        (q, out) = (next_q, next_out);
     }
 }
 
