@@ -9,10 +9,12 @@
 //!
 //! [`File::parse`] walks all of it once and trusts it afterwards: every length was compared with the bytes that
 //! remain before anything was allocated, every size was multiplied with checks, every tensor lies inside its file.
-//! Values stay where they are: a vocabulary of 150,000 strings is an [`Array`] view, not a vector.
+//! Values stay where they are: a vocabulary of 150,000 strings is an [`Array`] view, not a vector. Where the bytes do not
+//! lie in one piece but arrive one after the other, [`Incoming`] puts them where they stay.
 //!
 //! Source: the GGUF specification in the ggml repository.
 
+mod incoming;
 mod reader;
 mod tensor;
 mod value;
@@ -28,6 +30,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use reader::Reader;
 
+pub use incoming::Incoming;
 pub use tensor::TensorInfo;
 pub use value::{Array, Value, ValueType};
 pub use writer::{Scalar, Writer};
@@ -45,13 +48,34 @@ pub struct File {
 struct Inner {
     version: u32,
     /// One per split file; metadata comes from the first.
-    shards: Vec<Bytes>,
+    shards: Vec<Shard>,
     entries: Vec<Entry>,
     /// Indices of `entries`, sorted by key.
     entries_by_key: Vec<u32>,
     tensors: Vec<TensorInfo>,
     /// Indices of `tensors`, sorted by name.
     tensors_by_name: Vec<u32>,
+}
+
+/// One file.
+#[derive(Debug)]
+struct Shard {
+    /// Its beginning, as far as the end of the tensor table at least.
+    head: Bytes,
+    /// Bytes of the whole file.
+    len: usize,
+    data: Data,
+}
+
+/// Where the bytes of a file's tensors are.
+#[derive(Debug)]
+enum Data {
+    /// Behind the head, which is the whole file.
+    Behind,
+    /// Each on its own, in the order of the table.
+    Apart(Vec<Bytes>),
+    /// Elsewhere.
+    Absent,
 }
 
 /// Where a metadata entry lies in the first shard.
@@ -77,26 +101,57 @@ impl File {
     /// # Errors
     /// As [`File::parse`], and when the files are not all there, in order, from the same split.
     pub fn parse_split(shards: Vec<Bytes>) -> Result<Self> {
-        let first = shards.first().ok_or_else(|| Error::new(ErrorKind::Argument, "no file was given"))?;
-        let head = Head::parse(first, 0)?;
+        let shards = shards.into_iter().map(|head| Shard { len: head.len(), head, data: Data::Behind });
+        Self::parse_shards(shards.collect())
+    }
+
+    /// Checks all files of a split (or the only one) of which nothing but the heads is here: each its beginning, and
+    /// the length of the whole file. [`arch::plan`](crate::arch::plan) is all that such a file is good for; it has no
+    /// [`data`](File::data).
+    ///
+    /// # Errors
+    /// As [`File::parse_split`]; [`ErrorKind::Truncated`] also when a head is not complete ([`File::head_len`]).
+    pub fn parse_heads(heads: Vec<(Bytes, usize)>) -> Result<Self> {
+        let shards = heads.into_iter().map(|(head, len)| Shard { head, len, data: Data::Absent });
+        Self::parse_shards(shards.collect())
+    }
+
+    fn parse_shards(shards: Vec<Shard>) -> Result<Self> {
+        let parse = |(i, shard): (usize, &Shard)| Head::parse(&mut shard.reader(), i);
+        let heads = shards.iter().enumerate().map(parse).collect::<Result<Vec<Head>>>()?;
+        Self::assemble(shards, heads)
+    }
+
+    /// Puts files together whose heads were read.
+    fn assemble(shards: Vec<Shard>, heads: Vec<Head>) -> Result<Self> {
+        let n_shards = shards.len();
+        let mut heads = heads.into_iter();
+        let head = heads.next().ok_or_else(|| Error::new(ErrorKind::Argument, "no file was given"))?;
         let mut inner = Inner {
             version: head.version,
-            entries_by_key: head.keys_sorted(first)?,
+            entries_by_key: head.keys_sorted(&shards[0].head)?,
             entries: head.entries,
             tensors: head.tensors,
             tensors_by_name: Vec::new(),
-            shards: Vec::new(),
+            shards,
         };
-        for (index, shard) in shards.iter().enumerate().skip(1) {
-            let head = Head::parse(shard, index)?;
-            check_split_number(&head, shard, index, shards.len())?;
+        for (index, head) in (1..).zip(heads) {
+            check_split_number(&head, &inner.shards[index].head, index, n_shards)?;
             inner.tensors.extend(head.tensors);
         }
-        inner.shards = shards;
         inner.tensors_by_name = sort_unique(&inner.tensors)?;
         let file = Self { inner: Arc::new(inner) };
         file.check_split()?;
         Ok(file)
+    }
+
+    /// How long the head (metadata and tensor table) of a file of `file_len` bytes is that begins with `start`, or
+    /// `None` when `start` ends before it.
+    ///
+    /// # Errors
+    /// As [`File::parse`].
+    pub fn head_len(start: &[u8], file_len: usize) -> Result<Option<usize>> {
+        Ok(Head::parse_start(start, file_len, 0)?.map(|head| head.len))
     }
 
     /// How many files this model is split into, read from the metadata of its first file; 1 when it is whole.
@@ -104,7 +159,7 @@ impl File {
     /// # Errors
     /// As [`File::parse`], except that tensors are not looked at.
     pub fn split_count(first: &Bytes) -> Result<usize> {
-        let mut input = Reader::new(first);
+        let mut input = Reader::new(first, first.len());
         let (version, _, n_keys) = read_counts(&mut input)?;
         let entries = read_entries(&mut input, n_keys)?;
         Ok(split_value(&entries, first, version, "split.count").map_or(1, |n| n.max(1)))
@@ -115,14 +170,14 @@ impl File {
         self.inner.version
     }
 
-    /// The bytes of the first file, into which [`Array::spans`] point.
+    /// The bytes of the first file, into which [`Array::spans`] point; at least its head.
     pub fn bytes(&self) -> &Bytes {
-        &self.inner.shards[0]
+        &self.inner.shards[0].head
     }
 
     /// Bytes of all files together.
     pub fn total_bytes(&self) -> u64 {
-        self.inner.shards.iter().map(|shard| shard.len() as u64).sum()
+        self.inner.shards.iter().map(|shard| shard.len as u64).sum()
     }
 
     /// All metadata, in the file's order.
@@ -215,12 +270,20 @@ impl File {
     /// The bytes of a tensor of this file.
     ///
     /// # Panics
-    /// When the tensor comes from another file.
+    /// When the tensor comes from another file, or the file from [`File::parse_heads`].
     pub fn data(&self, tensor: &TensorInfo) -> Bytes {
-        let range = tensor.start..tensor.start + tensor.len;
-        self.inner.shards[tensor.shard]
-            .slice(range)
-            .expect("a tensor of this file, checked when it was parsed")
+        let shard = &self.inner.shards[tensor.shard];
+        let bytes = match &shard.data {
+            Data::Behind => shard.head.slice(tensor.start..tensor.start + tensor.len),
+            Data::Apart(tensors) => tensors.get(tensor.index).cloned(),
+            Data::Absent => panic!("only the heads of the files are here"),
+        };
+        bytes.expect("a tensor of this file, checked when it was parsed")
+    }
+
+    /// Whether the bytes of the tensors are here, as they are unless it comes from [`File::parse_heads`].
+    pub fn has_data(&self) -> bool {
+        !self.inner.shards.iter().any(|shard| matches!(shard.data, Data::Absent))
     }
 
     fn key(&self, entry: &Entry) -> &str {
@@ -272,20 +335,36 @@ struct Head {
     version: u32,
     entries: Vec<Entry>,
     tensors: Vec<TensorInfo>,
+    /// Bytes up to the end of the table.
+    len: usize,
+}
+
+impl Shard {
+    fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.head, self.len)
+    }
 }
 
 impl Head {
-    fn parse(bytes: &Bytes, shard: usize) -> Result<Self> {
-        let mut input = Reader::new(bytes);
-        let (version, n_tensors, n_keys) = read_counts(&mut input)?;
-        let entries = read_entries(&mut input, n_keys)?;
-        let alignment = alignment(bytes, version, &entries)?;
-        let tensors = tensor::read_table(&mut input, n_tensors, alignment, shard)?;
-        Ok(Self { version, entries, tensors })
+    fn parse(input: &mut Reader<'_>, shard: usize) -> Result<Self> {
+        let (version, n_tensors, n_keys) = read_counts(input)?;
+        let entries = read_entries(input, n_keys)?;
+        let alignment = alignment(input.bytes(), version, &entries)?;
+        let tensors = tensor::read_table(input, n_tensors, alignment, shard)?;
+        Ok(Self { version, entries, tensors, len: input.at() })
+    }
+
+    /// The head of a file of `len` bytes that begins with `start`, or `None` when it ends later.
+    fn parse_start(start: &[u8], len: usize, shard: usize) -> Result<Option<Self>> {
+        let mut input = Reader::new(start, len);
+        match Self::parse(&mut input, shard) {
+            Err(_) if input.starved() => Ok(None),
+            parsed => parsed.map(Some),
+        }
     }
 
     /// Indices of the entries, sorted by key.
-    fn keys_sorted(&self, bytes: &Bytes) -> Result<Vec<u32>> {
+    fn keys_sorted(&self, bytes: &[u8]) -> Result<Vec<u32>> {
         let key = |i: u32| &bytes[self.entries[i as usize].key.clone()];
         let mut sorted: Vec<u32> = (0..self.entries.len() as u32).collect();
         sorted.sort_unstable_by(|&a, &b| key(a).cmp(key(b)));
@@ -346,7 +425,7 @@ fn read_entries(input: &mut Reader<'_>, n_keys: u64) -> Result<Vec<Entry>> {
 }
 
 /// `general.alignment`, 32 by default.
-fn alignment(bytes: &Bytes, version: u32, entries: &[Entry]) -> Result<usize> {
+fn alignment(bytes: &[u8], version: u32, entries: &[Entry]) -> Result<usize> {
     let key = "general.alignment";
     let Some(entry) = entries.iter().find(|entry| bytes[entry.key.clone()] == *key.as_bytes()) else {
         return Ok(32);

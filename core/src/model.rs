@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::arch;
 use crate::bytes::Bytes;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::File;
 use crate::ops::matmul::Matrix;
 use crate::quant;
@@ -36,8 +36,14 @@ impl Model {
     /// Plans the model in `file` and decodes its small vectors.
     ///
     /// # Errors
-    /// As [`arch::plan`].
+    /// As [`arch::plan`]; [`ErrorKind::Missing`] when only the heads of the files are here.
     pub fn new(file: &File) -> Result<Self> {
+        if !file.has_data() {
+            return Err(Error::new(
+                ErrorKind::Missing,
+                "the weights are not here, only the heads of the files",
+            ));
+        }
         let plan = arch::plan(file)?;
         let data: Vec<Bytes> = file.tensors().iter().map(|tensor| file.data(tensor)).collect();
         let mut vectors: Vec<Option<Box<[f32]>>> = Vec::new();

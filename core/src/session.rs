@@ -143,24 +143,19 @@ impl Session {
     /// [`ErrorKind::Argument`] for options that the model cannot follow, [`ErrorKind::Memory`] when there is not
     /// enough of it.
     pub fn new(model: &Model, options: Options) -> Result<Self> {
-        let options = resolve(model, options)?;
+        let options = resolve(model.plan(), options)?;
         model.memory(&options)?;
         let plan = model.plan();
-        let mut ropes: Vec<RopeTable> = Vec::new();
+        let ropes = buffers::ropes(plan);
         let mut layer_ropes = Vec::new();
         let (kept, layer_caches) = kept(plan);
         for layer in &plan.layers {
-            layer_ropes.push(layer.mixer.rope().map(|rope| {
-                let table = RopeTable::new(model, rope, options.context);
-                ropes.iter().position(|known| *known == table).unwrap_or_else(|| {
-                    ropes.push(table);
-                    ropes.len() - 1
-                })
-            }));
+            layer_ropes.push(layer.mixer.rope().and_then(|own| ropes.iter().position(|rope| *rope == own)));
         }
         let cache = |kept| Cache::new(options.kv, kept, |mask| capacity(mask, &options));
         let caches = kept.into_iter().map(cache).collect::<Result<_>>()?;
-        let buffers = Buffers::new(plan, &options, &ropes)?;
+        let ropes = ropes.into_iter().map(|rope| RopeTable::new(model, rope, options.context)).collect();
+        let buffers = Buffers::new(plan, &options)?;
         let mut tokens = Vec::new();
         tokens.try_reserve_exact(options.context).map_err(|_| {
             Error::new(ErrorKind::Memory, format!("no memory for a context of {} tokens", options.context))
@@ -347,8 +342,7 @@ impl Options {
 }
 
 /// Fills in defaults and checks the options against the model.
-fn resolve(model: &Model, mut options: Options) -> Result<Options> {
-    let plan = model.plan();
+fn resolve(plan: &Plan, mut options: Options) -> Result<Options> {
     if options.context == 0 {
         options.context = plan.context.min(DEFAULT_CONTEXT);
     }

@@ -5,22 +5,33 @@ use core::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Little-endian reads from `bytes`; every failure names its offset.
+/// Little-endian reads from the beginning of a file; every failure names its offset.
 pub(super) struct Reader<'a> {
+    /// What there is of the file, from its start.
     bytes: &'a [u8],
+    /// Bytes of the whole file.
+    len: usize,
     at: usize,
+    /// A read failed that will succeed when more of the file is there.
+    starved: bool,
     /// Decides the width of lengths: u32 in version 1, u64 later.
     pub(super) version: u32,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, version: 3 }
+    /// A reader of a file of `len` bytes, which begins with `bytes`.
+    pub(super) fn new(bytes: &'a [u8], len: usize) -> Self {
+        Self { bytes, len, at: 0, starved: false, version: 3 }
     }
 
     /// A reader in the middle of a file, for values that were checked before.
     pub(super) fn resume(bytes: &'a [u8], version: u32, at: usize) -> Self {
-        Self { bytes, at, version }
+        Self { bytes, len: bytes.len(), at, starved: false, version }
+    }
+
+    /// What there is of the file, from its start.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     pub(super) fn at(&self) -> usize {
@@ -29,18 +40,23 @@ impl<'a> Reader<'a> {
 
     /// Bytes of the whole file.
     pub(super) fn file_len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
-    /// Bytes that are left.
+    /// Whether the last failure was for want of bytes that the file has.
+    pub(super) fn starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Bytes of the file that are left.
     pub(super) fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.len - self.at
     }
 
     pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let rest = &self.bytes[self.at..];
-        let Some(taken) = rest.get(..n) else {
-            let what = format!("the file ends early: {n} bytes needed here, {} left", rest.len());
+        let Some(taken) = self.bytes[self.at..].get(..n) else {
+            self.starved = n <= self.remaining();
+            let what = format!("the file ends early: {n} bytes needed here, {} left", self.remaining());
             return Err(Error::new(ErrorKind::Truncated, what).at_offset(self.at as u64));
         };
         self.at += n;
@@ -74,7 +90,7 @@ impl<'a> Reader<'a> {
             let what = format!("a string of {len} bytes, but only {} are left", self.remaining());
             return Err(Error::new(ErrorKind::Truncated, what).at_offset(at as u64));
         }
-        self.at += len;
+        self.take(len)?;
         Ok(self.at - len..self.at)
     }
 

@@ -22,6 +22,8 @@ pub struct TensorInfo {
     pub n_dims: usize,
     /// Which file of a split holds the bytes.
     pub shard: usize,
+    /// Its place in that file's table.
+    pub index: usize,
     /// Bytes from the start of that file.
     pub start: usize,
     /// Length in bytes.
@@ -64,8 +66,8 @@ pub(super) fn read_table(
     shard: usize,
 ) -> Result<Vec<TensorInfo>> {
     let mut tensors = Vec::new();
-    for _ in 0..n {
-        tensors.push(read_entry(input, alignment, shard)?);
+    for index in 0..n {
+        tensors.push(read_entry(input, alignment, shard, index as usize)?);
     }
     // Offsets count from the data section, which begins after the table.
     let data = input.at().checked_next_multiple_of(alignment).unwrap_or(usize::MAX);
@@ -86,7 +88,7 @@ pub(super) fn read_table(
 }
 
 /// One entry; `start` still counts from the data section.
-fn read_entry(input: &mut Reader<'_>, alignment: usize, shard: usize) -> Result<TensorInfo> {
+fn read_entry(input: &mut Reader<'_>, alignment: usize, shard: usize, index: usize) -> Result<TensorInfo> {
     let name = input.utf8("a tensor name")?;
     let name = input.text(name);
     let wrong = |kind, what: String| Err(Error::new(kind, what).at_tensor(name));
@@ -119,7 +121,7 @@ fn read_entry(input: &mut Reader<'_>, alignment: usize, shard: usize) -> Result<
     };
     match usize::try_from(offset) {
         Ok(start) if start % alignment == 0 => {
-            Ok(TensorInfo { name: name.into(), dtype, shape, n_dims, shard, start, len })
+            Ok(TensorInfo { name: name.into(), dtype, shape, n_dims, shard, index, start, len })
         }
         Ok(_) => wrong(
             ErrorKind::Malformed,

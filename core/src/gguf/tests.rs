@@ -156,3 +156,68 @@ fn splits_are_whole_and_in_order() {
     assert_eq!(wrong(vec![part(0, 2, "a"), part(1, 2, "a")]), ErrorKind::Malformed);
     assert_eq!(wrong(vec![]), ErrorKind::Argument);
 }
+
+/// What arrives in pieces of `piece` bytes.
+fn arrive(files: &[&[u8]], piece: usize) -> Result<File> {
+    let lens: Vec<u64> = files.iter().map(|file| file.len() as u64).collect();
+    let mut incoming = Incoming::new(&lens)?;
+    files.concat().chunks(piece).try_for_each(|bytes| incoming.push(bytes))?;
+    incoming.finish()
+}
+
+#[test]
+fn pieces_come_to_the_same_file() {
+    let bytes = honest();
+    let whole = parse(&bytes).unwrap();
+    for piece in [1, 2, 7, 31, 64, 1000] {
+        let file = arrive(&[&bytes], piece).unwrap();
+        assert_eq!((file.total_bytes(), file.tensors()), (whole.total_bytes(), whole.tensors()));
+        assert_eq!(file.metadata().count(), whole.metadata().count());
+        for tensor in file.tensors() {
+            assert_eq!(*file.data(tensor), *whole.data(tensor), "{tensor} in pieces of {piece}");
+        }
+        let files = [&*part(0, 2, "a"), &*part(1, 2, "b")];
+        let file = arrive(&files, piece).unwrap();
+        assert_eq!(*file.data(file.tensor("b").unwrap()), [1; 32]);
+    }
+}
+
+#[test]
+fn pieces_are_refused_like_files() {
+    let bytes = honest();
+    for at in 0..bytes.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= flip;
+            let (whole, pieces) = (parse(&bytes).map(drop), arrive(&[&bytes], 7).map(drop));
+            assert_eq!(whole.map_err(|e| e.kind), pieces.map_err(|e| e.kind), "byte {at} ^ {flip:#x}");
+        }
+    }
+    let mut incoming = Incoming::new(&[bytes.len() as u64]).unwrap();
+    incoming.push(&bytes[..bytes.len() - 1]).unwrap();
+    assert_eq!(incoming.received(), bytes.len() as u64 - 1);
+    assert_eq!(incoming.finish().unwrap_err().kind, ErrorKind::Truncated);
+    let mut incoming = Incoming::new(&[bytes.len() as u64]).unwrap();
+    assert_eq!(incoming.push(&[bytes, vec![0]].concat()).unwrap_err().kind, ErrorKind::Malformed);
+    assert_eq!(arrive(&[b""], 1).unwrap_err().kind, ErrorKind::Truncated);
+    assert_eq!(arrive(&[], 1).unwrap_err().kind, ErrorKind::Argument);
+}
+
+#[test]
+fn a_head_is_enough_for_the_table() {
+    let bytes = honest();
+    let lens: Vec<_> =
+        (0..bytes.len()).filter_map(|n| File::head_len(&bytes[..n], bytes.len()).unwrap()).collect();
+    let len = lens[0];
+    assert!(
+        lens.iter().all(|&l| l == len) && File::head_len(&bytes[..len - 1], bytes.len()).unwrap().is_none()
+    );
+    let head = Bytes::new(bytes[..len].to_vec());
+    let file = File::parse_heads(vec![(head.clone(), bytes.len())]).unwrap();
+    assert_eq!((file.tensors(), file.has_data()), (parse(&bytes).unwrap().tensors(), false));
+    assert_eq!(crate::Model::new(&file).unwrap_err().kind, ErrorKind::Missing);
+    let short = head.slice(0..len - 1).unwrap();
+    assert_eq!(File::parse_heads(vec![(short, bytes.len())]).unwrap_err().kind, ErrorKind::Truncated);
+    // A file that is too short for its tensors is refused as soon as its table is there.
+    assert_eq!(File::head_len(&bytes[..len], len).unwrap_err().kind, ErrorKind::Truncated);
+}

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::model::plan::{Rope, RopePairs, RopeScaling};
 
 /// A rotation made ready for a session.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct RopeTable {
     pub(crate) pairs: RopePairs,
     /// Radians per position of each pair.

@@ -6,9 +6,8 @@ use super::{Options, capacity, kept, resolve};
 use crate::cache::{Cache, zeroed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
-use crate::model::plan::{Classifier, Ffn, Head, LatentQuery, Mixer, Mlp, Plan, Qkv, Up};
+use crate::model::plan::{Classifier, Ffn, Head, LatentQuery, Mixer, Mlp, Plan, Qkv, Rope, Up};
 use crate::ops::activations::Activations;
-use crate::ops::rope::RopeTable;
 
 /// Bytes that a session allocates, beside the model itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,29 +26,30 @@ impl Memory {
 }
 
 impl Model {
-    /// The bytes that [`super::Session::new`] allocates for these options. Nothing is allocated to find out.
+    /// [`Plan::memory`] of this model's plan.
+    ///
+    /// # Errors
+    /// As [`Plan::memory`].
+    pub fn memory(&self, options: &Options) -> Result<Memory> {
+        self.plan().memory(options)
+    }
+}
+
+impl Plan {
+    /// The bytes that [`super::Session::new`] allocates for these options. Nothing is allocated to find out, and no
+    /// weights are needed.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for options that the model cannot follow, [`ErrorKind::Memory`] when it is more than
     /// the address space.
     pub fn memory(&self, options: &Options) -> Result<Memory> {
         let options = resolve(self, options.clone())?;
-        let plan = self.plan();
         let mut kv: u64 = 0;
-        let mut ropes: Vec<RopeTable> = Vec::new();
-        for kept in kept(plan).0 {
+        for kept in kept(self).0 {
             let bytes = Cache::bytes(options.kv, kept, |mask| capacity(mask, &options));
             kv = bytes.and_then(|bytes| kv.checked_add(bytes)).ok_or_else(too_large)?;
         }
-        for layer in &plan.layers {
-            if let Some(rope) = layer.mixer.rope() {
-                let table = RopeTable::new(self, rope, options.context);
-                if !ropes.contains(&table) {
-                    ropes.push(table);
-                }
-            }
-        }
-        let sizes = Sizes::new(plan, &options, &ropes).ok_or_else(too_large)?;
+        let sizes = Sizes::new(self, &options).ok_or_else(too_large)?;
         let tokens = options.context as u64 * size_of::<u32>() as u64;
         let buffers = sizes.bytes().and_then(|bytes| bytes.checked_add(tokens)).ok_or_else(too_large)?;
         let memory = Memory { kv, buffers };
@@ -58,6 +58,17 @@ impl Model {
         }
         Ok(memory)
     }
+}
+
+/// The rotations of a plan, each once: layers that rotate alike share a table of angles.
+pub(super) fn ropes(plan: &Plan) -> Vec<&Rope> {
+    let mut ropes = Vec::new();
+    for rope in plan.layers.iter().filter_map(|layer| layer.mixer.rope()) {
+        if !ropes.contains(&rope) {
+            ropes.push(rope);
+        }
+    }
+    ropes
 }
 
 fn too_large() -> Error {
@@ -147,13 +158,13 @@ buffers! {
 }
 
 impl Buffers {
-    pub(super) fn new(plan: &Plan, options: &Options, ropes: &[RopeTable]) -> Result<Self> {
-        Sizes::new(plan, options, ropes).ok_or_else(too_large)?.allocate()
+    pub(super) fn new(plan: &Plan, options: &Options) -> Result<Self> {
+        Sizes::new(plan, options).ok_or_else(too_large)?.allocate()
     }
 }
 
 impl Sizes {
-    fn new(plan: &Plan, options: &Options, ropes: &[RopeTable]) -> Option<Self> {
+    fn new(plan: &Plan, options: &Options) -> Option<Self> {
         let mut widths = Widths { input: plan.dim, ..Widths::default() };
         for layer in &plan.layers {
             widths.add_mixer(&layer.mixer);
@@ -188,7 +199,7 @@ impl Sizes {
             gathered: if widths.experts > 0 { rows(plan.dim)? } else { 0 },
             expert_out: if widths.experts > 0 { rows(plan.dim)? } else { 0 },
             origin: if widths.experts > 0 { options.batch } else { 0 },
-            angles: rows(ropes.iter().map(|rope| 2 * rope.n_pairs()).sum())?,
+            angles: rows(ropes(plan).iter().map(|rope| rope.dims / 2 * 2).sum())?,
             logits,
             last: plan.dim.max(dense),
             dense,
