@@ -1,55 +1,188 @@
 //! What JavaScript sees of the engine, in a real browser.
 #![cfg(target_arch = "wasm32")]
 
-use motelm_wasm::{Model, Options, probe};
+use js_sys::{Reflect, Uint8Array};
+use motelm_wasm::{Did, Failure, Head, Loader, Model, Session};
+use serde_json::{Value, json};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const TALES: &[u8] = include_bytes!("../../models/tales-280K-Q8_0.gguf");
 
-#[test]
-fn a_model_describes_itself() {
-    let probe = probe(TALES.to_vec()).unwrap();
-    assert_eq!((probe.version, probe.architecture.as_str()), (3, "llama"));
-    assert_eq!(probe.bytes, TALES.len() as f64);
+fn load(bytes: &[u8], piece: usize) -> Result<Model, Failure> {
+    let mut loader = Loader::new(vec![bytes.len() as f64])?;
+    for piece in bytes.chunks(piece) {
+        loader.push(&Uint8Array::from(piece))?;
+    }
+    assert_eq!(loader.received(), bytes.len() as f64);
+    loader.finish()
+}
+
+fn tales() -> Model {
+    load(TALES, 10_000).unwrap()
+}
+
+fn parse(json: &str) -> Value {
+    serde_json::from_str(json).unwrap()
 }
 
 #[test]
-fn a_damaged_file_is_a_named_error() {
-    let error = probe(TALES[..1000].to_vec()).unwrap_err();
-    assert_eq!(String::from(error.name()), "Truncated");
-    let error = Model::new(TALES[..1000].to_vec(), 0).map(drop).unwrap_err();
-    assert_eq!(String::from(error.name()), "Truncated");
+fn a_head_describes_and_plans() {
+    let read = |n: usize| Head::read(vec![Uint8Array::from(&TALES[..n])], vec![TALES.len() as f64]);
+    assert!(read(1000).unwrap().is_none());
+    let head = read(TALES.len() / 4).unwrap().expect("the head is in the first quarter");
+    let info = parse(&head.info());
+    assert_eq!(info["architecture"], "llama");
+    assert_eq!(info["bytes"], TALES.len());
+    assert_eq!(info["weights"], "Q8_0");
+    let plan = parse(&head.plan(r#"{"context": 64}"#).unwrap());
+    let model = tales();
+    assert_eq!(
+        plan["kv"].as_f64().unwrap() + plan["buffers"].as_f64().unwrap(),
+        model.memory(r#"{"context": 64}"#).unwrap()
+    );
+    assert!(plan["total"].as_u64().unwrap() > TALES.len() as u64);
+    assert_eq!(head.info(), model.info());
+    assert_eq!(head.tensors(), model.tensors());
+    let keys = parse(&model.metadata());
+    assert!(keys.as_array().unwrap().iter().any(|entry| entry[0] == "general.architecture"));
 }
 
-fn tell(model: &mut Model, seed: f64) -> String {
-    let options = Options { seed, max_tokens: 40, temperature: 0.6, top_k: 40, ..Options::new() };
-    model.start("Once upon a time", &options).unwrap();
-    std::iter::from_fn(|| model.step().unwrap()).collect()
+#[test]
+fn what_cannot_fit_is_refused_with_the_reason() {
+    let failure = Loader::new(vec![8e9]).map(drop).unwrap_err();
+    assert_eq!(failure.code, "Memory");
+    let head = Head::read(vec![Uint8Array::from(TALES)], vec![TALES.len() as f64]).unwrap().unwrap();
+    let failure = head.plan(r#"{"context": 100000000, "kv": "f32"}"#).unwrap_err();
+    assert_eq!(failure.code, "Memory", "{}", failure.message);
+}
+
+#[test]
+fn a_damaged_file_is_an_error_with_a_code() {
+    let failure = load(&TALES[..1000], 100).map(drop).unwrap_err();
+    assert_eq!(failure.code, "Truncated");
+    let failure = load(&[7; 1000], 100).map(drop).unwrap_err();
+    assert_eq!(failure.code, "Malformed");
+    let mut loader = Loader::new(vec![TALES.len() as f64]).unwrap();
+    loader.push(&Uint8Array::from(&TALES[..200_000])).unwrap();
+    assert_eq!(loader.finish().map(drop).unwrap_err().code, "Truncated");
+    let error = JsValue::from(failure);
+    assert_eq!(Reflect::get(&error, &"code".into()).unwrap().as_string().unwrap(), "Malformed");
+    assert!(js_sys::Error::from(error).message().length() > 10);
+}
+
+/// The text of a generation in small steps, and why it ended.
+fn tell(session: &mut Session, prompt: &[u32], options: &Value) -> (String, String) {
+    session.start(prompt, &options.to_string()).unwrap();
+    let mut text = String::new();
+    loop {
+        let did = session.step(3, 2).unwrap();
+        text.push_str(&session.text());
+        match did {
+            Did::Prefill => assert!(session.pending() > 0),
+            Did::Token => assert!(session.token().is_some()),
+            Did::Done => return (text, session.stop().unwrap()),
+        }
+    }
 }
 
 #[test]
 fn a_seed_tells_one_story() {
-    let mut model = Model::new(TALES.to_vec(), 128).unwrap();
-    let story = tell(&mut model, 1.0);
-    assert!(story.len() > 60, "{story}");
-    assert_ne!(tell(&mut model, 2.0), story);
-    assert_eq!(tell(&mut model, 1.0), story);
+    let model = tales();
+    let prompt = model.tokenize("Once upon a time", true, false);
+    let mut session = model.session(r#"{"context": 128}"#).unwrap();
+    let mut tell = |seed: u64| {
+        let options = json!({ "seed": seed, "maxTokens": 40, "temperature": 0.6, "topK": 40 });
+        tell(&mut session, &prompt, &options)
+    };
+    let story = tell(1);
+    assert!(story.0.len() > 60, "{story:?}");
+    assert_ne!(tell(2), story);
+    assert_eq!(tell(1), story);
+}
+
+#[test]
+fn a_longer_text_reuses_the_shorter() {
+    let model = tales();
+    let mut session = model.session("").unwrap();
+    let prompt = model.tokenize("Once upon a time there was", true, false);
+    let options = json!({ "maxTokens": 5, "temperature": 0 });
+    tell(&mut session, &prompt, &options);
+    let held = session.tokens();
+    let longer = [held.clone(), model.tokenize(" a king", false, false)].concat();
+    assert_eq!(session.start(&longer, "").unwrap(), held.len());
+}
+
+#[test]
+fn stops_limits_and_biases_are_heard() {
+    let model = tales();
+    let prompt = model.tokenize("Once upon a time", true, false);
+    let mut session = model.session("").unwrap();
+    let greedy = json!({ "maxTokens": 30, "temperature": 0 });
+    let (story, why) = tell(&mut session, &prompt, &greedy);
+    assert_eq!(why, "length");
+    let word = story.split_whitespace().nth(3).unwrap();
+    let (short, why) =
+        tell(&mut session, &prompt, &json!({ "maxTokens": 30, "temperature": 0, "stop": [word] }));
+    assert_eq!((short.as_str(), why.as_str()), (story.split_once(word).unwrap().0, "stop"));
+    let first = model.tokenize(&story, false, false)[0];
+    let biased = json!({ "maxTokens": 30, "temperature": 0, "logitBias": [[first, -1e9]] });
+    assert_ne!(tell(&mut session, &prompt, &biased).0, story);
+    session.start(&prompt, &json!({ "temperature": 0, "logProbs": 2 }).to_string()).unwrap();
+    assert_eq!(session.step(100, 100).unwrap(), Did::Token);
+    let log_probs = parse(&session.log_probs().unwrap());
+    assert_eq!(log_probs["top"].as_array().unwrap().len(), 2);
+    assert!(log_probs["logProb"].as_f64().unwrap() <= 0.0);
+}
+
+#[test]
+fn a_saved_session_goes_on_the_same() {
+    let model = tales();
+    let prompt = model.tokenize("Once upon a time there was a", true, false);
+    let mut session = model.session("").unwrap();
+    let logits = session.probe(&prompt).unwrap();
+    assert_eq!(logits.len(), parse(&model.info())["vocabulary"].as_u64().unwrap() as usize);
+    let saved = session.save();
+    let mut other = model.session(r#"{"context": 64}"#).unwrap();
+    other.restore(&saved).unwrap();
+    assert_eq!(other.tokens(), prompt);
+    assert_eq!(other.probe(&prompt).unwrap(), logits);
+    assert_eq!(other.restore(&saved[..100]).unwrap_err().code, "State");
 }
 
 #[test]
 fn text_and_tokens_are_two_views_of_one_thing() {
-    let model = Model::new(TALES.to_vec(), 0).unwrap();
+    let model = tales();
     let text = "The king's daughter said: é!";
-    assert_eq!(model.detokenize(&model.tokenize(text)), text);
+    assert_eq!(model.detokenize(&model.tokenize(text, true, false), false), text);
+}
+
+#[test]
+fn a_conversation_becomes_text() {
+    let model = tales();
+    let messages = r#"[{"role": "user", "content": "Hi"}]"#;
+    assert_eq!(model.render(messages, "").unwrap_err().code, "Template");
+    let template = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}{{ day }}";
+    let options = json!({ "template": template, "variables": { "day": "Monday" } }).to_string();
+    assert_eq!(model.render(messages, &options).unwrap(), "[user: Hi]Monday");
+    let tokens = model.chat_tokens(messages, &options).unwrap();
+    assert_eq!(model.detokenize(&tokens, false), "[user: Hi]Monday");
+    assert_eq!(model.render("{", "").unwrap_err().code, "Argument");
 }
 
 #[test]
 fn what_is_out_of_range_is_refused() {
-    let mut model = Model::new(TALES.to_vec(), 16).unwrap();
-    let long = "Once upon a time ".repeat(20);
-    let error = model.start(&long, &Options::new()).unwrap_err();
-    assert_eq!(String::from(error.name()), "ContextFull");
-    let error = model.start("Once", &Options { temperature: f32::NAN, ..Options::new() }).unwrap_err();
-    assert_eq!(String::from(error.name()), "Argument");
-    assert_eq!(model.step().unwrap(), None);
+    let model = tales();
+    let mut session = model.session(r#"{"context": 16}"#).unwrap();
+    let long = model.tokenize(&"Once upon a time ".repeat(20), true, false);
+    assert_eq!(session.start(&long, "").unwrap_err().code, "ContextFull");
+    for options in
+        [r#"{"temperature": "hot"}"#, r#"{"topP": 2}"#, r#"{"nonsense": 1}"#, r#"{"seed": -1}"#, "["]
+    {
+        assert_eq!(session.start(&[1], options).unwrap_err().code, "Argument", "{options}");
+    }
+    assert_eq!(session.start(&[], "").unwrap_err().code, "Argument");
+    assert_eq!(session.step(1, 1).unwrap_err().code, "Argument");
+    assert_eq!(session.embed("a text").unwrap_err().code, "Argument");
+    assert_eq!(model.session(r#"{"kv": "f8"}"#).map(drop).unwrap_err().code, "Argument");
 }

@@ -2,11 +2,12 @@
  * The engine in a worker: the page stays responsive while a model thinks, and text flows to it without being asked
  * for. Between two tokens the worker looks at its mail, so a generation can be cancelled.
  */
-import init, { Model, Options, type Probe, probe } from '../wasm/motelm_wasm.js';
+import init, { Did, Head, Loader, type Model, type Session } from '../wasm/simd128/motelm_wasm.js';
 import type { Answer, GenerateOptions, Info, Request, Source } from './protocol.js';
 
 const ready = init();
 let model: Model | undefined;
+let session: Session | undefined;
 const cancelled = new Set<number>();
 let queue: Promise<void> = Promise.resolve();
 
@@ -16,22 +17,27 @@ self.onmessage = async ({ data: request }: MessageEvent<Request>) => {
     const value = await answer(request);
     send({ kind: 'done', id: request.id, value });
   } catch (error) {
-    const { name, message } = error instanceof Error ? error : new Error(String(error));
-    send({ kind: 'error', id: request.id, name, message });
+    const { code, name, message } = error as Error & { code?: string };
+    send({ kind: 'error', id: request.id, name: code ?? name, message });
   }
 };
 
 async function answer(request: Request): Promise<unknown> {
   switch (request.kind) {
     case 'probe':
-      return info(probe(await bytes(request.source)));
-    case 'load':
-      model = new Model(await bytes(request.source), request.context);
-      return info(model.probe);
+      return info(head(await bytes(request.source)));
+    case 'load': {
+      const file = await bytes(request.source);
+      const loader = new Loader(new Float64Array([file.length]));
+      loader.push(file);
+      model = loader.finish();
+      session = model.session(JSON.stringify({ context: request.context }));
+      return info(model);
+    }
     case 'tokenize':
-      return loaded().tokenize(request.text);
+      return loaded().tokenize(request.text, true, false);
     case 'detokenize':
-      return loaded().detokenize(request.tokens);
+      return loaded().detokenize(request.tokens, false);
     case 'generate': {
       // One after the other: a model works on one text at a time.
       const turn = queue.then(() => generate(request.id, request.prompt, request.options));
@@ -48,9 +54,12 @@ async function generate(id: number, prompt: string, options: GenerateOptions): P
   const model = loaded();
   try {
     if (cancelled.has(id)) return;
-    model.start(prompt, Object.assign(new Options(), options));
-    for (let text = model.step(); text !== undefined; text = model.step()) {
-      if (text) send({ kind: 'text', id, text });
+    if (!session) return;
+    const all = { maxTokens: 256, ...options };
+    session.start(model.tokenize(prompt, true, false), JSON.stringify(all));
+    for (let did = Did.Prefill; did !== Did.Done; ) {
+      did = session.step(256, 8);
+      if (session.text) send({ kind: 'text', id, text: session.text });
       await mail();
       if (cancelled.has(id)) return;
     }
@@ -78,8 +87,15 @@ async function bytes(source: Source): Promise<Uint8Array> {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+function head(file: Uint8Array): Head {
+  const head = Head.read([file], new Float64Array([file.length]));
+  if (!head) throw new Error('a whole file has a head');
+  return head;
+}
+
 /** A plain copy, which can be posted. */
-function info({ version, architecture, name, parameters, bytes }: Probe): Info {
+function info(source: Head | Model): Info {
+  const { version, architecture, name, parameters, bytes } = JSON.parse(source.info()) as Info;
   return { version, architecture, name, parameters, bytes };
 }
 

@@ -127,10 +127,14 @@ fn wasm_needs(setup: &Setup) -> Result<(), Stop> {
     setup.wasm_bindgen().map(drop)
 }
 
-/// With 128-bit vectors, as the package is built. `tests/webdriver.json` says how Chromium is started.
+/// As each module of the package is built. `tests/webdriver.json` says how Chromium is started.
 fn wasm(setup: &Setup) -> Result<(), Stop> {
+    BUILDS.iter().try_for_each(|(_, flags)| wasm_build(setup, flags))
+}
+
+fn wasm_build(setup: &Setup, flags: &str) -> Result<(), Stop> {
     let target = setup.target(BROWSER)?;
-    let mut cargo = target.cargo(setup, "test", WASM_FLAGS);
+    let mut cargo = target.cargo(setup, "test", flags);
     cargo.args(["--profile", "ci", "-p", "motelm-tests"]);
     cargo.args(BROWSER_TESTS.iter().flat_map(|name| ["--test", name]));
     cargo.env(target.variable("RUNNER"), setup.wasm_bindgen()?.join("wasm-bindgen-test-runner"));
@@ -141,7 +145,9 @@ fn wasm(setup: &Setup) -> Result<(), Stop> {
 /// The bindings, and the tests against reference data, which bring the cases of `tests/golden` along.
 const BROWSER_TESTS: [&str; 6] = ["bindings", "quants", "kernels", "tokenizers", "models", "stories"];
 
-const WASM_FLAGS: &str = "-Ctarget-feature=+simd128";
+/// What browsers may have beyond the baseline; each is a module of its own in the package.
+const BUILDS: [(&str, &str); 2] =
+    [("simd128", "-Ctarget-feature=+simd128"), ("relaxed", "-Ctarget-feature=+simd128,+relaxed-simd")];
 
 fn page_needs(setup: &Setup) -> Result<(), Stop> {
     setup.program("chromium", &["chromium"])?;
@@ -175,11 +181,13 @@ fn web_needs(setup: &Setup) -> Result<(), Stop> {
 
 /// The engine, the bindings around it, the TypeScript on top.
 fn build_web(setup: &Setup) -> Result<(), Stop> {
-    let mut cargo = setup.target(BROWSER)?.cargo(setup, "build", WASM_FLAGS);
-    run(cargo.args(["--release", "-p", "motelm-wasm"]))?;
-    let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
-    bindgen.args(["--target", "web", "--out-dir", "web/wasm"]);
-    run(bindgen.arg(setup.target_dir().join(BROWSER).join("release/motelm_wasm.wasm")))?;
+    for (name, flags) in BUILDS {
+        let mut cargo = setup.target(BROWSER)?.cargo(setup, "build", flags);
+        run(cargo.args(["--release", "-p", "motelm-wasm"]))?;
+        let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
+        bindgen.args(["--target", "web", "--out-dir", &format!("web/wasm/{name}")]);
+        run(bindgen.arg(setup.target_dir().join(BROWSER).join("release/motelm_wasm.wasm")))?;
+    }
     run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
 }
 

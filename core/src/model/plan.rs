@@ -10,6 +10,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::gguf::File;
+
 pub use mixer::{
     Attention, Conv, Kept, KvShape, Latent, LatentQuery, Mask, Mixer, QkNorm, Qkv, Rope, RopePairs,
     RopeScaling, ShortConv, StateSpace, Values,
@@ -335,6 +337,15 @@ impl Plan {
     /// Whether several texts can be worked off side by side: no layer carries a state from token to token.
     pub fn packs(&self) -> bool {
         self.layers.iter().all(|layer| matches!(layer.mixer.kept(), Kept::Rows(_)))
+    }
+
+    /// Bytes that the numbers take which [`Model::new`](crate::Model::new) decodes: norms, biases, rotation factors.
+    pub fn vector_bytes(&self, file: &File) -> u64 {
+        let mut ids = Vec::new();
+        self.for_each_vector(&mut |id| ids.push(id));
+        ids.sort_unstable();
+        ids.dedup();
+        ids.iter().map(|&id| file.tensors()[id].elements() as u64 * size_of::<f32>() as u64).sum()
     }
 
     /// Calls `f` for every tensor that is read as numbers (norms, biases, rotation factors), not multiplied with.
