@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod chat;
+mod embed;
 mod engine;
 mod errors;
 mod inspect;
@@ -12,6 +13,7 @@ mod probe;
 mod prompt;
 mod render;
 mod run;
+mod similar;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -24,6 +26,8 @@ pub fn main() -> ExitCode {
     let result = match &Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::chat(args),
+        Command::Embed(args) => embed::embed(args),
+        Command::Similar(args) => similar::similar(args),
         Command::Tokenize(args) => tokenize::tokenize(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Probe(args) => probe::probe(args),

@@ -26,7 +26,7 @@ impl Session {
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
         out.extend(self.kv_id().to_le_bytes());
-        out.extend(fingerprint(&self.model).to_le_bytes());
+        out.extend(self.model.fingerprint().to_le_bytes());
         out.extend((self.done as u64).to_le_bytes());
         self.tokens[..self.done].iter().for_each(|token| out.extend(token.to_le_bytes()));
         for cache in &self.caches {
@@ -61,7 +61,7 @@ impl Session {
         if input.u32()? != self.kv_id() {
             return Err(refused(format!("keys and values are not stored as {:?}", self.options.kv)));
         }
-        if input.u64()? != fingerprint(&self.model) {
+        if input.u64()? != self.model.fingerprint() {
             return Err(refused("it belongs to another model"));
         }
         let n = usize::try_from(input.u64()?).unwrap_or(usize::MAX);
@@ -132,18 +132,21 @@ fn refused(why: impl AsRef<str>) -> Error {
     Error::new(ErrorKind::State, format!("the saved session does not fit here: {}", why.as_ref()))
 }
 
-/// Tells models apart: the plan, the tensors' table, and both ends of every tensor's bytes.
-fn fingerprint(model: &Model) -> u64 {
-    let mut state = FNV_OFFSET;
-    let mut add = |bytes: &[u8]| state = fnv(state, bytes);
-    add(format!("{}", model.plan()).as_bytes());
-    for tensor in model.file().tensors() {
-        add(format!("{tensor}").as_bytes());
-        let data = model.file().data(tensor);
-        add(&data[..data.len().min(64)]);
-        add(&data[data.len().saturating_sub(64)..]);
+impl Model {
+    /// Tells models apart: the plan, the tensors' table, and both ends of every tensor's bytes. It is no proof against
+    /// malice.
+    pub fn fingerprint(&self) -> u64 {
+        let mut state = FNV_OFFSET;
+        let mut add = |bytes: &[u8]| state = fnv(state, bytes);
+        add(format!("{}", self.plan()).as_bytes());
+        for tensor in self.file().tensors() {
+            add(format!("{tensor}").as_bytes());
+            let data = self.file().data(tensor);
+            add(&data[..data.len().min(64)]);
+            add(&data[data.len().saturating_sub(64)..]);
+        }
+        state
     }
-    state
 }
 
 /// FNV-1a, over words of 8 bytes: it tells damage, not malice.

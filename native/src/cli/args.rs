@@ -2,6 +2,8 @@
 // That help is no rustdoc: its brackets are defaults, not links.
 #![expect(rustdoc::broken_intra_doc_links)]
 
+mod encode;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +11,9 @@ use motelm_chat::DateTime;
 use motelm_core::KvType;
 use motelm_core::sample::SamplerKind;
 use motelm_core::simd::Level;
+
+use encode::{EMBED_EXAMPLES, SIMILAR_EXAMPLES};
+pub use encode::{EmbedArgs, EncodeArgs, Format, SimilarArgs};
 
 const TOUR: &str = "\
 Examples:
@@ -36,6 +41,12 @@ pub enum Command {
     /// Talk with a model
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
+    /// Make vectors of texts
+    #[command(after_help = EMBED_EXAMPLES)]
+    Embed(EmbedArgs),
+    /// Find the texts of a file that are nearest to a query
+    #[command(after_help = SIMILAR_EXAMPLES)]
+    Similar(SimilarArgs),
     /// Show the tokens of a text, or the text of tokens
     #[command(after_help = TOKENIZE_EXAMPLES)]
     Tokenize(TokenizeArgs),

@@ -83,9 +83,7 @@ impl Engine {
         let model = source.model()?;
         if model.plan().is_encoder() {
             let what = format!("{}: this model makes embeddings; it writes no text", source.name);
-            return Err(
-                Failure::new(Kind::File, what).hint("`mote probe` shows its embedding of some tokens")
-            );
+            return Err(Failure::new(Kind::File, what).hint("`mote embed` makes vectors of texts with it"));
         }
         let tokenizer = source.tokenizer()?;
         Ok(Self { source, model, tokenizer, opened_in: start.elapsed() })
