@@ -1,59 +1,75 @@
-/** What the page and its worker say to each other. Every request has an `id`, and every answer repeats it. */
+/**
+ * What the two sides say to each other: a [host](host.ts) asks, the [service](service.ts) beside the engine answers.
+ *
+ * Every request has an id. Events of it may come before its one answer, which ends it.
+ */
+import type { MoteErrorCode } from './error.js';
+import type { Compiled } from './builds.js';
+import type { ChatOptions, FetchOptions, GenerateOptions, Info, Inspection, Memory, Message, Plan, Progress, Result } from './types.js';
 
-/** Where a model comes from: a URL that the worker fetches, or the bytes of a GGUF file. */
-export type Source = string | Uint8Array<ArrayBuffer>;
+/** A file in a form that can be posted. */
+export type Portable =
+  | { kind: 'url'; url: string }
+  | { kind: 'blob'; blob: Blob }
+  | { kind: 'path'; path: string }
+  /** Bytes that the host hands over a piece at a time, when asked for. */
+  | { kind: 'pump'; size?: number };
 
-/** What a model file says about itself. */
-export interface Info {
-  /** GGUF version, 1 to 3. */
-  version: number;
-  /** `general.architecture` of the file. */
-  architecture: string;
-  /** `general.name` of the file. */
-  name: string | undefined;
-  /** How many weights it has. */
-  parameters: number;
-  /** Size of the file in bytes. */
-  bytes: number;
+/** How to fetch, without what cannot be posted. */
+export type Fetching = Omit<FetchOptions, 'signal' | 'onProgress'>;
+
+/** Limits of a header. */
+export interface Room {
+  context: number | undefined;
+  memoryLimit: number | undefined;
 }
 
-/** How to generate. What is left out has the engine's default, which is llama.cpp's. */
-export interface GenerateOptions {
-  /** At most this many tokens (256). */
-  maxTokens?: number;
-  /** Fixes every random choice: the same seed tells the same story on every machine. By default it is drawn. */
-  seed?: number;
-  /** Flattens (above 1) or sharpens (below 1) the choice; 0 always takes the most probable token. */
-  temperature?: number;
-  /** Chooses among this many most probable tokens; 0 among all. */
-  topK?: number;
-  /** Chooses among the most probable tokens that hold this share of the probability; 1 among all. */
-  topP?: number;
-  /** Chooses among tokens at least this share as probable as the best one; 0 among all. */
-  minP?: number;
-  /** Divides the logits of recent tokens; 1 is off. */
-  repeatPenalty?: number;
-  /** Texts that end it, wherever they appear; they are not part of the result. */
-  stop?: string[];
+/** Everything one can ask for: what is asked, what is answered, what is told in between. */
+export interface Operations {
+  start: { ask: Compiled; answer: void; event: never };
+  load: { ask: { files: Portable[]; fetching: Fetching; room: Room }; answer: Info; event: LoadEvent };
+  inspect: { ask: { files: Portable[]; fetching: Fetching }; answer: Inspection; event: LoadEvent };
+  plan: { ask: { files: Portable[]; fetching: Fetching; room: Room }; answer: Plan; event: LoadEvent };
+  generate: { ask: { prompt: Prompt; options: Generating }; answer: Omit<Result, 'text'>; event: string };
+  tokenize: { ask: { text: string }; answer: Uint32Array; event: never };
+  detokenize: { ask: { tokens: Uint32Array }; answer: string; event: never };
+  count: { ask: { prompt: Prompt }; answer: number; event: never };
+  embed: { ask: { texts: string[] }; answer: Float32Array[]; event: never };
+  memory: { ask: { context: number | undefined }; answer: Memory; event: never };
+  held: { ask: Record<string, never>; answer: number; event: never };
+  save: { ask: Record<string, never>; answer: Uint8Array; event: never };
+  restore: { ask: { state: Uint8Array }; answer: void; event: never };
 }
 
-/** How to load. */
-export interface LoadOptions {
-  /** How many tokens of text the model can hold; 0 or absent: as many as it was trained for, at most 4096. */
-  context?: number;
-}
+/** How to generate, without what cannot be posted. */
+export type Generating = Omit<GenerateOptions, 'signal' | 'stop'> & { stop: string[]; seed: number };
+
+/** A text to continue, or a conversation to answer. */
+export type Prompt = { text: string } | ({ messages: Message[] } & Templating);
+
+/** How to make a text of a conversation. */
+export type Templating = Pick<ChatOptions, 'tools' | 'template' | 'variables'>;
+
+export type Operation = keyof Operations;
+
+/** News while a file is read. */
+export type LoadEvent = { progress: Progress } | { pull: number };
 
 export type Request =
-  | { kind: 'probe'; id: number; source: Source }
-  | { kind: 'load'; id: number; source: Source; context: number }
-  | { kind: 'tokenize'; id: number; text: string }
-  | { kind: 'detokenize'; id: number; tokens: Uint32Array }
-  | { kind: 'generate'; id: number; prompt: string; options: GenerateOptions }
-  | { kind: 'cancel'; id: number };
+  | { [O in Operation]: { op: O; id: number; ask: Operations[O]['ask'] } }[Operation]
+  /** Ends request `id`, whose answer nobody waits for any more. */
+  | { op: 'cancel'; id: number }
+  /** The next piece of file `file` of request `id`; none at its end. */
+  | { op: 'feed'; id: number; file: number; piece?: Uint8Array; error?: string };
 
 export type Answer =
-  /** The result; for `generate`, that it has ended. */
-  | { kind: 'done'; id: number; value: unknown }
-  /** The next piece of text. */
-  | { kind: 'text'; id: number; text: string }
-  | { kind: 'error'; id: number; name: string; message: string };
+  | { kind: 'value'; id: number; value: unknown }
+  | { kind: 'event'; id: number; event: unknown }
+  | { kind: 'error'; id: number; code: MoteErrorCode; message: string }
+  /** The engine is broken; nothing more will come. */
+  | { kind: 'crash'; message: string }
+  /** The worker is there. With Web Locks, it holds the lock of this name as long as it lives. */
+  | { kind: 'hello'; lock: string | undefined };
+
+/** Where the service's answers go. */
+export type Send = (answer: Answer, transfer?: ArrayBuffer[]) => void;

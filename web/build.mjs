@@ -1,0 +1,47 @@
+// Builds dist/ from src/ and from the modules in wasm/: the worker as one script, the package, the embedded modules.
+import { build } from 'esbuild';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { deflateSync } from 'node:zlib';
+
+const BUILDS = ['simd128', 'relaxed', 'threads'];
+const here = (path) => new URL(path, import.meta.url).pathname;
+
+await rm(here('dist'), { recursive: true, force: true });
+await mkdir(here('dist/wasm'), { recursive: true });
+
+const common = {
+  bundle: true,
+  minify: true,
+  target: 'es2022',
+  logLevel: 'warning',
+  // The bindings would look for their module here; it is always handed to them.
+  define: { 'import.meta.url': '""' },
+};
+
+// A classic script, so that Node can evaluate it and a page's policy need not know modules.
+await build({ ...common, entryPoints: [here('src/worker.ts')], outfile: here('dist/worker.js'), format: 'iife' });
+
+const workerText = {
+  name: 'worker as text',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\.wasm\.js$/ }, ({ path }) => ({ path, external: true }));
+    onResolve({ filter: /worker\.js\?text$/ }, () => ({ path: here('dist/worker.js'), namespace: 'text' }));
+    onLoad({ filter: /.*/, namespace: 'text' }, async ({ path }) => ({ contents: await readFile(path, 'utf8'), loader: 'text' }));
+  },
+};
+await build({
+  ...common,
+  entryPoints: [here('src/index.ts'), here('src/inline.ts')],
+  outdir: here('dist'),
+  format: 'esm',
+  splitting: true,
+  chunkNames: 'chunk-[hash]',
+  plugins: [workerText],
+});
+
+for (const name of BUILDS) {
+  const wasm = await readFile(here(`wasm/${name}/motelm_wasm_bg.wasm`));
+  await writeFile(here(`dist/wasm/${name}.wasm`), wasm);
+  const base64 = deflateSync(wasm, { level: 9 }).toString('base64');
+  await writeFile(here(`dist/wasm/${name}.wasm.js`), `export default "${base64}";\n`);
+}

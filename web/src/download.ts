@@ -1,0 +1,294 @@
+/**
+ * A file from a URL, through the cache: parts that are kept already come first, the rest over the network.
+ *
+ * A connection that breaks is taken up where it broke. A file that changed at the server is begun anew, as long as
+ * nothing of it was handed out.
+ */
+import { MoteError } from './error.js';
+import { Sha256 } from './sha256.js';
+import { type Entry, Shelf } from './shelf.js';
+import type { Opened } from './source.js';
+import { PART, store } from './store.js';
+import type { FetchOptions, Progress } from './types.js';
+
+type Options = Pick<FetchOptions, 'headers' | 'sha256' | 'cache'> & { signal: AbortSignal; headerOnly?: boolean };
+type Piece = { bytes: Uint8Array; phase: Progress['phase'] };
+
+/** Milliseconds before each new attempt. A piece that arrives forgives all that failed before. */
+const PATIENCE = [250, 1000, 2000, 4000, 8000];
+
+export async function download(url: string, options: Options): Promise<Opened> {
+  const kept = options.cache === false || !/^https?:/.test(url) ? undefined : await store();
+  if (!kept) {
+    if (options.cache === 'required') throw new MoteError('quota', 'this page has no storage to keep files in');
+    const remote = await Remote.open(url, 0, options);
+    return { size: remote.size, pieces: verified(remote.pieces(0), options) };
+  }
+  const shelf = await Shelf.of(kept, url);
+  if (options.cache === 'reload' && !options.headerOnly) await shelf.delete();
+  let entry = await shelf.entry();
+  if (options.headerOnly && !(entry && (await shelf.parts(entry)) > 0)) {
+    const remote = await Remote.open(url, 0, options);
+    return { size: remote.size, pieces: remote.pieces(0) };
+  }
+  // Two tabs that want the same file: the second waits, and then finds it here.
+  const release = entry?.complete || options.headerOnly ? () => {} : await shelf.alone(options.signal);
+  try {
+    entry = await shelf.entry();
+    let parts = entry ? await shelf.parts(entry) : 0;
+    let whole = entry !== undefined && parts * PART >= entry.size;
+    let remote: Remote | undefined;
+    if (!whole || options.cache === 'revalidate') {
+      try {
+        remote = await Remote.open(url, parts * PART, options, whole ? entry : undefined);
+      } catch (error) {
+        // Offline, what is here is as good as it gets.
+        if (!whole || (error as MoteError).code !== 'network') throw error;
+      }
+      if (remote && !(entry && remote.continues(entry, parts * PART))) {
+        [parts, whole] = [0, false];
+        await shelf.delete();
+        if (remote.start > 0) remote = await Remote.open(url, 0, options);
+      }
+    }
+    const size = whole ? entry!.size : remote!.size;
+    const pieces = fromShelf({ shelf, parts, remote: whole ? undefined : remote, size, entry }, options, release);
+    return { size, pieces };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+/** What a download goes on from. */
+interface Begun {
+  shelf: Shelf;
+  /** Whole parts in the cache. */
+  parts: number;
+  /** Where the rest comes from, if there is one. */
+  remote: Remote | undefined;
+  size: number | undefined;
+  entry: Entry | undefined;
+}
+
+async function* fromShelf({ shelf, parts, remote, size, entry }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
+  const hash = options.sha256 === undefined ? undefined : new Sha256();
+  try {
+    for (let n = 0; n < parts; n++) {
+      const bytes = await shelf.part(n);
+      hash?.update(bytes);
+      yield { bytes, phase: 'cache' };
+    }
+    if (!remote) {
+      await shelf.note({ ...entry!, complete: true, used: Date.now() }).catch(() => {});
+    } else {
+      const keeper = await Keeper.begin(shelf, parts, size, remote.version, options);
+      for await (const piece of remote.pieces(parts * PART)) {
+        hash?.update(piece.bytes);
+        await keeper?.take(piece.bytes);
+        yield piece;
+      }
+      if (hash && hash.finish() !== options.sha256!.toLowerCase()) await mismatch(shelf);
+      await keeper?.finish();
+      return;
+    }
+    if (hash && hash.finish() !== options.sha256!.toLowerCase()) await mismatch(shelf);
+  } finally {
+    await remote?.close();
+    release();
+  }
+}
+
+async function* verified(pieces: AsyncIterable<Piece>, { sha256 }: Options): AsyncGenerator<Piece, void, void> {
+  const hash = sha256 === undefined ? undefined : new Sha256();
+  for await (const piece of pieces) {
+    hash?.update(piece.bytes);
+    yield piece;
+  }
+  if (hash && hash.finish() !== sha256!.toLowerCase()) await mismatch();
+}
+
+async function mismatch(shelf?: Shelf): Promise<never> {
+  await shelf?.delete();
+  throw new MoteError('integrity', 'the file is not the one that was asked for: its SHA-256 is another');
+}
+
+/** Cuts what arrives into parts and keeps them. */
+class Keeper {
+  private readonly part = new Uint8Array(PART);
+  private filled = 0;
+  private gaveUp = false;
+
+  private constructor(
+    private readonly shelf: Shelf,
+    private parts: number,
+    private readonly entry: Entry,
+    private readonly required: boolean,
+  ) {}
+
+  /** Nothing when there is no room, or a file of unknown size, unless keeping it is required. */
+  static async begin(shelf: Shelf, parts: number, size: number | undefined, version: string | undefined, { cache }: Options) {
+    const required = cache === 'required';
+    try {
+      if (size === undefined) throw new MoteError('quota', 'the server does not say how large the file is');
+      const missing = size - parts * PART;
+      const { quota = Infinity, usage = 0 } = await navigator.storage.estimate();
+      if (missing > quota - usage) {
+        throw new MoteError('quota', `the file takes ${missing} bytes more, and the browser's storage has ${quota - usage} left`);
+      }
+      return new Keeper(shelf, parts, { url: shelf.url, size, version, complete: false, used: Date.now() }, required);
+    } catch (error) {
+      if (required) throw MoteError.from(error, 'quota');
+      return undefined;
+    }
+  }
+
+  async take(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length && !this.gaveUp; ) {
+      const n = Math.min(PART - this.filled, bytes.length - at);
+      this.part.set(bytes.subarray(at, at + n), this.filled);
+      this.filled += n;
+      at += n;
+      if (this.filled === PART) await this.flush();
+    }
+  }
+
+  async finish(): Promise<void> {
+    if (this.filled > 0) await this.flush();
+    if (!this.gaveUp) await this.trying(() => this.shelf.note({ ...this.entry, complete: true, used: Date.now() }));
+  }
+
+  private async flush(): Promise<void> {
+    await this.trying(async () => {
+      if (this.parts === 0) await this.shelf.note(this.entry);
+      await this.shelf.keep(this.parts, this.part.subarray(0, this.filled));
+    });
+    this.parts += 1;
+    this.filled = 0;
+  }
+
+  /** The estimate of free space is only an estimate. */
+  private async trying(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      this.gaveUp = true;
+      await this.shelf.delete().catch(() => {});
+      if (this.required) throw MoteError.from(error, 'quota');
+    }
+  }
+}
+
+/** A file at a server, read from `start`. */
+class Remote {
+  private reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+
+  private constructor(
+    private readonly url: string,
+    private readonly options: Options,
+    private response: Response,
+    readonly start: number,
+    /** Bytes of the whole file, where the server says. */
+    readonly size: number | undefined,
+    readonly version: string | undefined,
+  ) {}
+
+  /** Asks for the bytes from `start`; the answer may begin at 0 all the same. With `known`, only whether it changed. */
+  static async open(url: string, start: number, options: Options, known?: Entry): Promise<Remote> {
+    const response = known ? await get(url, options, {}, 'HEAD') : await get(url, options, start > 0 ? { range: `bytes=${start}-` } : {});
+    if (response.status === 416) {
+      await response.body?.cancel();
+      return Remote.open(url, 0, options);
+    }
+    const from = response.status === 206 ? start : 0;
+    return new Remote(url, options, response, from, sizeOf(response, from), versionOf(response));
+  }
+
+  /** Whether this is the version that was begun, and goes on where that stopped. */
+  continues(entry: Entry, at: number): boolean {
+    const same = this.size === entry.size && (!this.version || !entry.version || this.version === entry.version);
+    return same && (this.start === at || at >= entry.size);
+  }
+
+  async close(): Promise<void> {
+    await (this.reader ?? this.response.body)?.cancel().catch(() => {});
+  }
+
+  /** The bytes from `at` on, through broken connections. */
+  async *pieces(at: number): AsyncGenerator<Piece, void, void> {
+    let failures = 0;
+    let skip = at - this.start;
+    try {
+      for (;;) {
+        const reader = (this.reader = this.response.body!.getReader());
+        let broke: unknown;
+        try {
+          for (let next = await reader.read(); !next.done; next = await reader.read()) {
+            failures = 0;
+            const bytes = skip > 0 ? next.value.subarray(skip) : next.value;
+            skip = Math.max(0, skip - next.value.length);
+            if (bytes.length === 0) continue;
+            at += bytes.length;
+            yield { bytes, phase: 'download' };
+          }
+        } catch (error) {
+          if (error instanceof MoteError) throw error;
+          broke = error;
+        }
+        if (this.size === undefined ? broke === undefined : at >= this.size) return;
+        if (this.options.signal.aborted) throw MoteError.aborted(this.options.signal);
+        for (;;) {
+          if (failures >= PATIENCE.length) throw new MoteError('network', `the connection to ${this.url} broke after ${at} bytes`, broke);
+          await pause(PATIENCE[failures]!, this.options.signal);
+          failures += 1;
+          const again = await Remote.open(this.url, at, this.options).catch((error: MoteError) => {
+            if (error.code !== 'network') throw error;
+            broke = error;
+          });
+          if (!again) continue;
+          if (again.size !== this.size || again.version !== this.version) {
+            throw new MoteError('network', `${this.url} changed while it was downloaded; load it again`);
+          }
+          this.response = again.response;
+          skip = at - again.start;
+          break;
+        }
+      }
+    } finally {
+      await this.close();
+    }
+  }
+}
+
+async function get(url: string, { headers, signal }: Options, more: Record<string, string>, method = 'GET'): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(url, { headers: { ...headers, ...more }, signal, method });
+  } catch (cause) {
+    if (signal.aborted) throw MoteError.aborted(signal);
+    throw new MoteError('network', `${url} could not be reached (offline, or the server allows no other site to read it)`, cause);
+  }
+  if (response.ok || response.status === 416) return response;
+  await response.body?.cancel();
+  throw new MoteError('network', `${url}: ${response.status} ${response.statusText}`);
+}
+
+/** Bytes of the whole file. Compressed on the way, its length is not what the header says. */
+function sizeOf({ headers }: Response, from: number): number | undefined {
+  const range = /\/(\d+)$/.exec(headers.get('content-range') ?? '');
+  if (range) return Number(range[1]);
+  const length = headers.get('content-length');
+  return length === null || headers.has('content-encoding') ? undefined : from + Number(length);
+}
+
+function versionOf({ headers }: Response): string | undefined {
+  return headers.get('etag') ?? headers.get('last-modified') ?? undefined;
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    const aborted = () => (clearTimeout(timer), reject(MoteError.aborted(signal)));
+    signal.addEventListener('abort', aborted, { once: true });
+  });
+}

@@ -1,0 +1,65 @@
+/** Files as streams of bytes: what the service reads. */
+import { download } from './download.js';
+import { MoteError } from './error.js';
+import type { Fetching, Portable } from './protocol.js';
+import type { Progress } from './types.js';
+
+/** What the host hands over: bytes, an error, or neither at the end. */
+export interface Piece {
+  bytes?: Uint8Array;
+  error?: string;
+}
+
+/** How to open a file. */
+export interface Opening extends Fetching {
+  signal: AbortSignal;
+  /** Only the beginning will be read. */
+  headerOnly: boolean;
+  pull(): Promise<Piece>;
+}
+
+/** A file that is being read. */
+export interface Opened {
+  size: number | undefined;
+  pieces: AsyncGenerator<{ bytes: Uint8Array; phase: Progress['phase'] }, void, void>;
+}
+
+/** Bytes that are read at once: little beside a model, and much beside the cost of asking. */
+export const PIECE = 8 << 20;
+const HEADER_PIECE = 1 << 20;
+
+export async function open(file: Portable, options: Opening): Promise<Opened> {
+  switch (file.kind) {
+    case 'url':
+      return download(file.url, options);
+    case 'blob':
+      return { size: file.blob.size, pieces: ofBlob(file.blob, options.headerOnly ? HEADER_PIECE : PIECE) };
+    case 'path': {
+      const blob = await process.getBuiltinModule('node:fs').openAsBlob(file.path);
+      return { size: blob.size, pieces: ofBlob(blob, options.headerOnly ? HEADER_PIECE : PIECE) };
+    }
+    case 'pump':
+      return { size: file.size, pieces: ofPump(options.pull) };
+  }
+}
+
+async function* ofBlob(blob: Blob, piece: number) {
+  for (let at = 0; at < blob.size; at += piece) {
+    const bytes = await blob
+      .slice(at, at + piece)
+      .arrayBuffer()
+      .catch((cause: unknown) => {
+        throw new MoteError('file', 'the file could not be read; it may have changed or moved', cause);
+      });
+    yield { bytes: new Uint8Array(bytes), phase: 'read' as const };
+  }
+}
+
+async function* ofPump(pull: () => Promise<Piece>) {
+  for (;;) {
+    const { bytes, error } = await pull();
+    if (error !== undefined) throw new MoteError('network', error);
+    if (!bytes) return;
+    yield { bytes, phase: 'read' as const };
+  }
+}

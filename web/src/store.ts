@@ -1,0 +1,87 @@
+/**
+ * Where downloaded files are kept: in the origin's private file system, or else in the Cache API.
+ *
+ * A file is a folder of parts of equal size and an `entry.json` about them. A part is there whole or it is not there, so
+ * a tab that is killed loses at most the part that was under way, in every browser and in either store.
+ */
+export interface Store {
+  read(key: string, name: string): Promise<Blob | undefined>;
+  write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  keys(): Promise<string[]>;
+  delete(key: string): Promise<void>;
+}
+
+/** Bytes of a part. */
+export const PART = 8 << 20;
+
+let opened: Promise<Store | undefined> | undefined;
+
+/** This origin's store; none outside of secure pages, and where the browser keeps nothing. */
+export function store(): Promise<Store | undefined> {
+  return (opened ??= openFiles().catch(openCache).catch(() => undefined));
+}
+
+const FOLDER = 'motelm';
+
+async function openFiles(): Promise<Store> {
+  const root = await navigator.storage.getDirectory();
+  const all = await root.getDirectoryHandle(FOLDER, { create: true });
+  const names = Object.getOwnPropertyNames(globalThis.FileSystemFileHandle?.prototype ?? {});
+  if (!names.includes('createWritable') && !names.includes('createSyncAccessHandle')) throw new Error('files are read-only here');
+  return {
+    async read(key, name) {
+      try {
+        return await (await (await all.getDirectoryHandle(key)).getFileHandle(name)).getFile();
+      } catch {
+        return undefined;
+      }
+    },
+    async write(key, name, bytes) {
+      const folder = await all.getDirectoryHandle(key, { create: true });
+      const handle = await folder.getFileHandle(name, { create: true });
+      if (names.includes('createWritable')) {
+        // What is written appears when the stream is closed, all at once.
+        const stream = await handle.createWritable();
+        await stream.write(bytes).catch(async (error: unknown) => {
+          await stream.abort().catch(() => {});
+          throw error;
+        });
+        return stream.close();
+      }
+      // Only in workers, and not among the types of pages.
+      const access = await (handle as unknown as WithAccess).createSyncAccessHandle();
+      try {
+        access.truncate(0);
+        if (access.write(bytes) < bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
+        access.flush();
+      } finally {
+        access.close();
+      }
+    },
+    async keys() {
+      const keys = [];
+      for await (const key of all.keys()) keys.push(key);
+      return keys;
+    },
+    delete: (key) => all.removeEntry(key, { recursive: true }).catch(() => {}),
+  };
+}
+
+async function openCache(): Promise<Store> {
+  const cache = await caches.open(FOLDER);
+  const url = (key: string, name: string) => `https://motelm.invalid/${key}/${name}`;
+  const keyOf = (request: Request) => new URL(request.url).pathname.split('/')[1]!;
+  return {
+    read: async (key, name) => (await cache.match(url(key, name)))?.blob(),
+    write: (key, name, bytes) => cache.put(url(key, name), new Response(bytes)),
+    keys: async () => [...new Set((await cache.keys()).map(keyOf))],
+    async delete(key) {
+      const requests = (await cache.keys()).filter((request) => keyOf(request) === key);
+      await Promise.all(requests.map((request) => cache.delete(request)));
+    },
+  };
+}
+
+interface WithAccess {
+  createSyncAccessHandle(): Promise<{ truncate(size: number): void; write(bytes: Uint8Array): number; flush(): void; close(): void }>;
+}

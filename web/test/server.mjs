@@ -1,0 +1,121 @@
+// A static server of the checkout that can misbehave. What it does is in the first folder and in the query:
+//   /coi/...            cross-origin isolated (COOP and COEP)
+//   /csp/...            a policy without `blob:` workers
+//   ?slow               about 4 MB/s          ?break=N    the first connection breaks after N bytes
+//   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
+//   ?version=V          its ETag              ?mib=N      N MiB of zeros instead of a file
+import { createReadStream } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join, normalize } from 'node:path';
+import { Readable } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+
+const TYPES = {
+  '.css': 'text/css',
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
+  '.json': 'application/json',
+  '.svg': 'image/svg+xml',
+  '.wasm': 'application/wasm',
+  '.webmanifest': 'application/manifest+json',
+};
+const MODES = {
+  coi: { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' },
+  csp: { 'content-security-policy': "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'" },
+  plain: {},
+};
+
+/** Starts one on a free port, for `folder` of the checkout or any other. */
+export async function serve(folder = root) {
+  /** Every request that came, as `METHOD path range`. */
+  const requests = [];
+  const broken = new Set();
+  let reachable = true;
+
+  const server = createServer(async (request, response) => {
+    const url = new URL(request.url, 'http://localhost');
+    requests.push([request.method, url.pathname + url.search, request.headers.range].filter(Boolean).join(' '));
+    if (!reachable) return request.socket.destroy();
+    const [, mode, ...rest] = normalize(decodeURIComponent(url.pathname)).split('/');
+    const headers = { ...(MODES[mode] ?? {}), 'cross-origin-resource-policy': 'cross-origin', 'cache-control': 'no-store' };
+    const path = mode in MODES ? rest.join('/') : [mode, ...rest].join('/');
+    if (path === 'blank') {
+      return response.writeHead(200, { ...headers, 'content-type': 'text/html' }).end('<!doctype html><link rel="icon" href="data:,"><title>blank</title>');
+    }
+    try {
+      await send(join(folder, path.endsWith('/') || path === '' ? `${path}index.html` : path), url, request, response, headers);
+    } catch (error) {
+      if (error.code !== 'ENOENT' && error.code !== 'EISDIR') console.error(error);
+      response.writeHead(404, headers).end();
+    }
+  });
+
+  async function send(path, url, request, response, headers) {
+    const query = url.searchParams;
+    const size = query.has('mib') ? query.get('mib') * 2 ** 20 : (await stat(path)).size;
+    const from = query.has('norange') ? 0 : Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    headers['content-type'] = TYPES[extname(path)] ?? 'application/octet-stream';
+    headers['content-length'] = size - from;
+    headers.etag = `"${query.get('version') ?? versions.get(url.pathname) ?? size}"`;
+    if (from > 0) headers['content-range'] = `bytes ${from}-${size - 1}/${size}`;
+    response.writeHead(from > 0 ? 206 : 200, headers);
+    if (request.method === 'HEAD') return response.end();
+    const breakAt = Number(query.get('break') ?? 0);
+    const breaks = breakAt > 0 && !broken.has(url.href);
+    broken.add(url.href);
+    let body;
+    if (query.has('mib')) body = Readable.from(zeros(size - from));
+    else if (query.has('context')) body = Readable.from([patched(await readFile(path), Number(query.get('context'))).subarray(from)]);
+    else body = createReadStream(path, { start: from, highWaterMark: 1 << 16 });
+    let sent = 0;
+    response.setMaxListeners(0);
+    for await (const chunk of body) {
+      if (response.destroyed || !reachable) return request.socket.destroy();
+      if (breaks && sent + chunk.length > breakAt) {
+        response.write(chunk.subarray(0, breakAt - sent));
+        await pause(100);
+        return request.socket.destroy();
+      }
+      sent += chunk.length;
+      if (!response.write(chunk)) await new Promise((resume) => response.once('drain', resume).once('close', resume));
+      if (query.has('slow')) await pause(15);
+    }
+    response.end();
+  }
+
+  const versions = new Map();
+  await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    requests,
+    versions,
+    /** Whether anybody answers. */
+    reachable(yes) {
+      reachable = yes;
+      if (!yes) server.closeAllConnections();
+    },
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+function* zeros(bytes) {
+  const chunk = new Uint8Array(1 << 20);
+  for (let left = bytes; left > 0; left -= chunk.length) yield chunk.subarray(0, Math.min(left, chunk.length));
+}
+
+/** The same file with another `llama.context_length`. */
+function patched(file, context) {
+  const key = 'llama.context_length';
+  const at = file.indexOf(key) + key.length;
+  if (at < key.length || file.readUInt32LE(at) !== 4) throw new Error(`${key} is not a u32 in this file`);
+  file.writeUInt32LE(context, at + 4);
+  return file;
+}
