@@ -45,10 +45,11 @@ export async function download(url: string, options: Options): Promise<Opened> {
         // Offline, what is here is as good as it gets.
         if (!whole || (error as MoteError).code !== 'network') throw error;
       }
-      if (remote && !(entry && remote.continues(entry, parts * PART))) {
-        [parts, whole] = [0, false];
+      if (remote && entry && !remote.continues(entry, parts * PART)) {
         await shelf.delete();
-        if (remote.start > 0) remote = await Remote.open(url, 0, options);
+        // The answer at hand may be about the middle of the file, or without its bytes.
+        if (whole || remote.start > 0) remote = await Remote.open(url, 0, options);
+        [parts, whole] = [0, false];
       }
     }
     const size = whole ? entry!.size : remote!.size;

@@ -10,8 +10,9 @@ import type { Fetching, Generating, LoadEvent, Operation, Operations, Portable, 
 import { type Opened, type Piece, open } from './source.js';
 import type { Plan, Progress, Result } from './types.js';
 
-/** Milliseconds that a slice should take, where a person waits for the thread and where nobody does. */
-const SLICE = { page: 12, worker: 40 };
+/** How large a slice may be: where a person waits for the thread, and where nobody does. */
+const SLICE = { page: { ms: 10, tokens: 64 }, worker: { ms: 40, tokens: 256 } };
+type Slice = (typeof SLICE)['page'];
 
 /** A request that is being worked on. */
 interface Task<Event> {
@@ -32,7 +33,7 @@ export class Service {
   /** What the model takes, by its header. */
   private weights = 0;
   private tables = 0;
-  private readonly slice: number;
+  private readonly slice: Slice;
   private ended = false;
 
   constructor(
@@ -289,22 +290,23 @@ function known(sizes: (number | undefined)[]): sizes is number[] {
 
 /** How much work fills a slice. It begins with little, and finds out. */
 class Pace {
-  /** Tokens that go through the layers together; fewer than this would be slower for each. */
-  tokens = 128;
-  /** Layers of a slice; only when one is too long already, fewer tokens go together. */
+  /** Tokens that go through the layers together: up to a number, each is cheaper for it. */
+  tokens = 16;
+  /** Layers of a slice. What is left of them is for the next slices, so few cost no speed. */
   layers = 1;
 
   constructor(
-    private readonly slice: number,
+    private readonly slice: Slice,
     private readonly allLayers: number,
   ) {}
 
   took(ms: number): void {
-    if (ms > this.slice) {
-      if (this.layers > 1) this.layers = Math.max(1, Math.floor(this.layers / 2));
-      else this.tokens = Math.max(8, Math.floor(this.tokens / 2));
-    } else if (ms < this.slice / 3) {
-      this.layers = Math.min(this.allLayers, this.layers * 2);
+    if (ms > this.slice.ms) {
+      if (this.layers > 1) this.layers = Math.floor(this.layers / 2);
+      else this.tokens = Math.max(8, this.tokens / 2);
+    } else if (ms < this.slice.ms / 3) {
+      if (this.tokens < this.slice.tokens) this.tokens *= 2;
+      else this.layers = Math.min(this.allLayers, this.layers * 2);
     }
   }
 }

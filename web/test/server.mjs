@@ -1,7 +1,7 @@
 // A static server of the checkout that can misbehave. What it does is in the first folder and in the query:
 //   /coi/...            cross-origin isolated (COOP and COEP)
 //   /csp/...            a policy without `blob:` workers
-//   ?slow               about 4 MB/s          ?break=N    the first connection breaks after N bytes
+//   ?slow               some MB/s          ?break=N    the first connection breaks after N bytes
 //   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
 //   ?version=V          its ETag              ?mib=N      N MiB of zeros instead of a file
 import { createReadStream } from 'node:fs';
@@ -107,7 +107,7 @@ export async function serve(folder = root) {
 }
 
 function* zeros(bytes) {
-  const chunk = new Uint8Array(1 << 20);
+  const chunk = new Uint8Array(1 << 18);
   for (let left = bytes; left > 0; left -= chunk.length) yield chunk.subarray(0, Math.min(left, chunk.length));
 }
 

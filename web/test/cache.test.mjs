@@ -1,0 +1,202 @@
+// What stays in the browser's storage: found again offline, taken up where it broke, refused where there is no room.
+import assert from 'node:assert/strict';
+import { after } from 'node:test';
+import test from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { blank, inBrowsers, launch, names, withProfile } from './browsers.mjs';
+import { serve } from './server.mjs';
+
+const server = await serve();
+after(() => server.close());
+const TALES = `${server.origin}/models/tales-2M-Q8_0.gguf`;
+const MIB = 2 ** 20;
+
+/** What was asked of the server for `url` since the last question. */
+function asked(url) {
+  const path = new URL(url).pathname + new URL(url).search;
+  const found = server.requests.filter((request) => request.split(' ')[1] === path);
+  server.requests.length = 0;
+  return found.map((request) => request.replace(` ${path}`, ''));
+}
+
+inBrowsers(async (test) => {
+  await test('the second load needs no server', async (context) => {
+    const page = await blank(context, server.origin);
+    const load = () =>
+      page.evaluate(async (url) => {
+        const phases = new Set();
+        const mote = await motelm.Mote.load(url, { onProgress: ({ phase }) => phases.add(phase) });
+        const text = await mote.generate('Once upon a time', story).text();
+        mote.unload();
+        return { phases: [...phases], text };
+      }, TALES);
+    const first = await load();
+    assert.deepEqual(first.phases, ['download', 'ready']);
+    asked(TALES);
+    server.reachable(false);
+    try {
+      const second = await load();
+      assert.deepEqual(second.phases, ['cache', 'ready']);
+      assert.equal(second.text, first.text);
+      assert.deepEqual(asked(TALES), []);
+      const failed = await page.evaluate((url) => outcome(motelm.Mote.load(`${url}?other`)), TALES);
+      assert.equal(failed.code, 'network');
+      const stale = await page.evaluate((url) => outcome(motelm.Mote.load(url, { cache: 'revalidate' }).then((mote) => mote.info.name)), TALES);
+      assert.equal(stale.value, 'tales-2M', 'offline, what is kept is as good as it gets');
+    } finally {
+      server.reachable(true);
+    }
+  });
+
+  await test('files can be listed, added, evicted, deleted', async (context) => {
+    const page = await blank(context, server.origin);
+    const got = await page.evaluate(async (url) => {
+      const { cache } = motelm.Mote;
+      const small = url.replace('2M', '280K');
+      await cache.add(small);
+      await cache.add(url);
+      const both = await cache.list();
+      const usage = await cache.usage();
+      const has = [await cache.has(url), await cache.has(`${url}?no`)];
+      await cache.evict({ maxBytes: 2_100_000 });
+      const evicted = await cache.list();
+      await cache.delete(url);
+      const none = await cache.list();
+      await cache.add(small);
+      await cache.clear();
+      return { both, usage, has, evicted, none, cleared: await cache.list() };
+    }, TALES);
+    assert.deepEqual(got.both.map(({ size, stored, complete }) => ({ size, stored, complete })), [
+      { size: 2037536, stored: 2037536, complete: true },
+      { size: 313280, stored: 313280, complete: true },
+    ]);
+    assert.equal(got.usage.bytes, 2037536 + 313280);
+    assert.ok(got.usage.available > MIB);
+    assert.deepEqual(got.has, [true, false]);
+    assert.deepEqual(got.evicted.map(({ url }) => url), [TALES]);
+    assert.deepEqual([got.none, got.cleared], [[], []]);
+  });
+
+  await test('a connection that breaks is taken up where it broke', async (context) => {
+    const page = await blank(context, server.origin);
+    for (const more of ['', '&norange']) {
+      const url = `${TALES}?break=700000${more}&${Math.random()}`;
+      asked(url);
+      const loaded = await page.evaluate((url) => outcome(motelm.Mote.load(url).then((mote) => mote.generate('Once', story).text())), url);
+      assert.ok(loaded.value, JSON.stringify(loaded));
+      const requests = asked(url);
+      assert.equal(requests.length, 2);
+      assert.match(requests[1], /^GET bytes=\d{6}-$/);
+    }
+  });
+
+  await test('an aborted download goes on from its last whole part', async (context) => {
+    const page = await blank(context, server.origin);
+    const url = `${server.origin}/big?mib=20&slow&${Math.random()}`;
+    const aborted = await page.evaluate(async (url) => {
+      const abort = new AbortController();
+      const onProgress = ({ loaded }) => loaded > 9 * 2 ** 20 && abort.abort();
+      const begun = outcome(motelm.Mote.cache.add(url, { signal: abort.signal, onProgress }));
+      return { ...(await begun), list: await motelm.Mote.cache.list() };
+    }, url);
+    assert.equal(aborted.code, 'aborted');
+    assert.equal(aborted.name, 'AbortError');
+    const [{ stored, complete }] = aborted.list;
+    assert.ok(!complete && (stored === 8 * MIB || stored === 16 * MIB), `${stored} bytes are kept`);
+    asked(url);
+    const done = await page.evaluate(async (url) => {
+      const phases = new Set();
+      await motelm.Mote.cache.add(url, { onProgress: ({ phase }) => phases.add(phase) });
+      return { phases: [...phases], list: await motelm.Mote.cache.list() };
+    }, url);
+    assert.deepEqual(done.phases, ['cache', 'download', 'ready']);
+    assert.deepEqual(asked(url), [`GET bytes=${stored}-`]);
+    assert.deepEqual([done.list[0].stored, done.list[0].complete], [20 * MIB, true]);
+  });
+
+  await test('two tabs that want the same file download it once', async (context) => {
+    const [one, two] = [await blank(context, server.origin), await blank(context, server.origin)];
+    const url = `${TALES}?slow&${Math.random()}`;
+    const load = (page) => page.evaluate((url) => motelm.Mote.load(url).then((mote) => mote.info.name), url);
+    assert.deepEqual(await Promise.all([load(one), load(two)]), ['tales-2M', 'tales-2M']);
+    assert.deepEqual(asked(url), ['GET']);
+  });
+
+  await test('a file that changed at the server is noticed when asked for', async (context) => {
+    const page = await blank(context, server.origin);
+    const load = (cache) => page.evaluate((url, cache) => motelm.Mote.load(url, { cache }).then((mote) => mote.unload()), TALES, cache);
+    await load(true);
+    asked(TALES);
+    await load('revalidate');
+    assert.deepEqual(asked(TALES), ['HEAD']);
+    server.versions.set(new URL(TALES).pathname, 'new');
+    await load(true);
+    assert.deepEqual(asked(TALES), []);
+    await load('revalidate');
+    assert.deepEqual(asked(TALES), ['HEAD', 'GET']);
+    await load('revalidate');
+    assert.deepEqual(asked(TALES), ['HEAD']);
+    await load('reload');
+    assert.deepEqual(asked(TALES), ['GET']);
+    await load(false);
+    assert.deepEqual(asked(TALES), ['GET']);
+    server.versions.clear();
+  });
+
+  await test('without room, a model runs all the same, and what must be kept is refused before it is downloaded', async (context) => {
+    const page = await blank(context, server.origin);
+    const huge = `${server.origin}/big?mib=${2 ** 24}`;
+    const refused = await page.evaluate((url) => outcome(motelm.Mote.cache.add(url)), huge);
+    assert.equal(refused.code, 'quota');
+    assert.match(refused.message, /storage has \d+ left/);
+    const got = await page.evaluate(async (url) => {
+      // A disk that is full although the browser thought that there is room.
+      const full = () => Promise.reject(new DOMException('full', 'QuotaExceededError'));
+      FileSystemFileHandle.prototype.createWritable = full;
+      const mote = await motelm.Mote.load(url, { worker: false });
+      return { name: mote.info.name, list: await motelm.Mote.cache.list(), required: await outcome(motelm.Mote.load(url, { worker: false, cache: 'required' })) };
+    }, TALES);
+    assert.deepEqual([got.name, got.list, got.required.code], ['tales-2M', [], 'quota']);
+  });
+
+  await test('the Cache API keeps files where there is no private file system', async (context) => {
+    const page = await blank(context, server.origin);
+    const got = await page.evaluate(async (url) => {
+      StorageManager.prototype.getDirectory = () => Promise.reject(new Error('none'));
+      await motelm.Mote.cache.add(url);
+      const phases = new Set();
+      const mote = await motelm.Mote.load(url, { worker: false, onProgress: ({ phase }) => phases.add(phase) });
+      const text = await mote.generate('Once upon a time', story).text();
+      const list = await motelm.Mote.cache.list();
+      await motelm.Mote.cache.clear();
+      return { phases: [...phases], text, stored: list.map(({ stored }) => stored), left: await motelm.Mote.cache.list(), caches: await caches.keys() };
+    }, TALES);
+    assert.deepEqual(got.phases, ['cache', 'ready']);
+    assert.ok(got.text.length > 20);
+    assert.deepEqual([got.stored, got.left, got.caches], [[2037536], [], ['motelm']]);
+  });
+});
+
+for (const name of names) {
+  test(`${name}: a download survives the browser being killed`, () =>
+    withProfile(async (profile) => {
+      const url = `${server.origin}/big?mib=20&slow&${name}`;
+      const first = await launch(name, { profile });
+      const page = await blank(first.defaultBrowserContext(), server.origin);
+      await page.exposeFunction('report', (loaded) => loaded > 10 * MIB && first.process().kill('SIGKILL'));
+      await page.evaluate((url) => void outcome(motelm.Mote.cache.add(url, { onProgress: ({ loaded }) => report(loaded) })), url);
+      await new Promise((ended) => first.process().once('exit', ended));
+      await pause(500);
+      asked(url);
+      const second = await launch(name, { profile });
+      try {
+        const again = await blank(second.defaultBrowserContext(), server.origin);
+        await again.evaluate((url) => motelm.Mote.cache.add(url), url);
+        assert.match(asked(url).join(), new RegExp(`^GET bytes=(${8 * MIB}|${16 * MIB})-$`));
+        const list = await again.evaluate(() => motelm.Mote.cache.list());
+        assert.deepEqual(list.map(({ stored, complete }) => [stored, complete]), [[20 * MIB, true]]);
+      } finally {
+        await second.close();
+      }
+    }));
+}
