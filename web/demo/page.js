@@ -1,5 +1,5 @@
 // The whole use of the package: load, stream, stop.
-import { Model } from '../dist/index.js';
+import { Mote } from '../dist/index.js';
 
 const [form, prompt, tell, stop, file, status, story] = ['form', 'prompt', 'tell', 'stop', 'file', 'status', 'story'].map(
   (id) => document.getElementById(id),
@@ -10,13 +10,13 @@ let stopped = false;
 async function load(source) {
   tell.disabled = true;
   try {
-    const next = await Model.load(source);
-    model?.close();
+    const next = await Mote.load(source);
+    model?.unload();
     model = next;
     const { name, architecture, parameters } = model.info;
     status.textContent = `${name ?? architecture}: ${(parameters / 1e6).toFixed(2)} million weights`;
   } catch (error) {
-    status.textContent = `${error.name}: ${error.message}`;
+    status.textContent = `${error.code}: ${error.message}`;
   }
   tell.disabled = !model;
 }
@@ -32,7 +32,7 @@ form.onsubmit = async (event) => {
       if (stopped) break;
     }
   } catch (error) {
-    status.textContent = `${error.name}: ${error.message}`;
+    status.textContent = `${error.code}: ${error.message}`;
   }
   [tell.disabled, stop.disabled] = [false, true];
 };

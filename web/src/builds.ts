@@ -10,13 +10,11 @@ import type { Build, EngineOptions } from './types.js';
 const EMBEDDED: Record<Build, () => Promise<{ default: string }>> = {
   simd128: () => import('./wasm/simd128.wasm.js'),
   relaxed: () => import('./wasm/relaxed.wasm.js'),
-  threads: () => import('./wasm/threads.wasm.js'),
 };
 
-/** A module and how to run it. */
+/** A module, and which it is. */
 export interface Compiled {
   build: Build;
-  threads: number;
   module: WebAssembly.Module;
 }
 
@@ -24,7 +22,7 @@ const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 /** Chooses a build, and compiles it once for all models of this page. */
 export async function compile(options: EngineOptions): Promise<Compiled> {
-  const { build, threads } = choose(options);
+  const build = choose(options);
   const key = `${build} ${options.wasmUrl ?? ''}`;
   let module = compiled.get(key);
   if (!module) {
@@ -32,25 +30,13 @@ export async function compile(options: EngineOptions): Promise<Compiled> {
     compiled.set(key, module);
     module.catch(() => compiled.delete(key));
   }
-  return { build, threads, module: await module };
+  return { build, module: await module };
 }
 
-/** The fastest build for this browser and page. */
-function choose({ build, threads, worker }: EngineOptions): { build: Build; threads: number } {
+/** The fastest build for this browser. */
+function choose({ build }: EngineOptions): Build {
   if (!runs(SIMD)) throw new MoteError('environment', 'this browser has no 128-bit WebAssembly vectors (simd128)');
-  if (threads !== undefined && !(threads >= 1)) throw new MoteError('argument', `${threads} threads; at least 1 is needed`);
-  const most = threads ?? Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, 8);
-  const shares = worker !== false && maySharedMemory();
-  build ??= !runs(RELAXED) ? 'simd128' : shares && most > 1 ? 'threads' : 'relaxed';
-  if (build === 'threads' && !shares) {
-    throw new MoteError('environment', 'threads need a worker, and a page with the headers COOP and COEP (crossOriginIsolated)');
-  }
-  return { build, threads: build === 'threads' ? most : 1 };
-}
-
-function maySharedMemory(): boolean {
-  // Node has no such notion and always shares.
-  return typeof SharedArrayBuffer === 'function' && (globalThis.crossOriginIsolated ?? true);
+  return build ?? (runs(RELAXED) ? 'relaxed' : 'simd128');
 }
 
 async function embedded(build: Build): Promise<WebAssembly.Module> {

@@ -17,7 +17,7 @@ export type SingleSource = string | URL | Blob | ArrayBuffer | Uint8Array | Read
 export type Source = SingleSource | SingleSource[];
 
 /** A compiled form of the engine. */
-export type Build = 'simd128' | 'relaxed' | 'threads';
+export type Build = 'simd128' | 'relaxed';
 
 /** How far loading is. */
 export interface Progress {
@@ -39,8 +39,6 @@ export interface EngineOptions {
   wasmUrl?: string | URL;
   /** Which build to use; by default the fastest that runs here. */
   build?: Build;
-  /** Threads; by default as many as are useful where the page may share memory, else 1. */
-  threads?: number;
 }
 
 /** How to read from a URL. */
@@ -100,7 +98,6 @@ export interface Info {
 /** How this model runs. */
 export interface Running {
   build: Build;
-  threads: number;
   worker: boolean;
 }
 

@@ -9,6 +9,7 @@ import { root, serve } from './server.mjs';
 const server = await serve();
 after(() => server.close());
 const TALES = `${server.origin}/models/tales-2M-Q8_0.gguf`;
+let everywhere;
 const bytes = await readFile(`${root}models/tales-2M-Q8_0.gguf`);
 
 inBrowsers(async (test) => {
@@ -36,8 +37,18 @@ inBrowsers(async (test) => {
       assert.match(text, /^ there .{50}/s);
       assert.deepEqual([last.phase, last.loaded], ['ready', bytes.length]);
       assert.deepEqual([info.name, info.context, info.layers, info.quantization], ['tales-2M', 256, 4, 'Q8_0']);
-      assert.deepEqual(running, { build: 'relaxed', threads: 1, worker: true });
+      assert.deepEqual(running, { build: 'relaxed', worker: true });
     }
+  });
+
+  await test('the baseline build tells the same story in every browser', async (context) => {
+    const page = await blank(context, server.origin);
+    const told = await page.evaluate(async (url) => {
+      const mote = await motelm.Mote.load(url, { build: 'simd128' });
+      return { text: await mote.generate('Once upon a time', story).text(), build: mote.running.build };
+    }, TALES);
+    assert.equal(told.build, 'simd128');
+    assert.equal(told.text, (everywhere ??= told.text));
   });
 
   await test('text comes in pieces, with why it ended and what it took', async (context) => {

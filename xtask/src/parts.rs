@@ -157,7 +157,7 @@ fn page_needs(setup: &Setup) -> Result<(), Stop> {
 
 fn page(setup: &Setup) -> Result<(), Stop> {
     build_web(setup)?;
-    run(setup.command("node").arg("web/test/page.mjs"))
+    run(setup.command("npm").args(["test", "--prefix", "web"]))
 }
 
 /// Builds the npm package in `web/`.
@@ -171,8 +171,9 @@ fn web_needs(setup: &Setup) -> Result<(), Stop> {
     setup.program("npm", &["nodejs", "npm"])?;
     setup.target(BROWSER)?;
     setup.wasm_bindgen()?;
-    let installed = setup.root.join("web/node_modules/.package-lock.json");
-    if installed.exists() {
+    // npm writes the first when it has installed what the second lists.
+    let modified = |path| fs::metadata(setup.root.join(path)).and_then(|file| file.modified()).ok();
+    if modified("web/node_modules/.package-lock.json") >= modified("web/package-lock.json") {
         Ok(())
     } else {
         run(setup.command("npm").args(["ci", "--prefix", "web", "--no-audit"]))
