@@ -5,32 +5,17 @@
 //! every position of the context. A recurrent layer has one state, of the position where the session stands: it can
 //! go on, and it can start anew.
 
+mod rows;
+
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::plan::{Kept, KvShape, Mask, Values};
-use crate::simd::{Isa, Level, f32_to_f16};
+use crate::simd::{Isa, Level};
+use rows::Rows;
 
-/// How keys and values are stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum KvType {
-    /// Half precision, as other engines do by default.
-    #[default]
-    F16,
-    /// Single precision, to compare with references.
-    F32,
-}
-
-impl KvType {
-    /// Bytes per element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
+pub use rows::KvType;
 
 /// What one layer keeps.
 #[derive(Debug)]
@@ -54,7 +39,10 @@ impl Cache {
     pub(crate) fn bytes(kind: KvType, kept: Kept, capacity: impl Fn(Mask) -> usize) -> Option<u64> {
         match kept {
             Kept::Rows(shape) => {
-                (capacity(shape.mask) as u64).checked_mul(position_bytes(kind, shape) as u64)
+                let heads = |n: usize, width| (n as u64).checked_mul(kind.row_bytes(width)? as u64);
+                let values = if shape.values == Values::Separate { shape.n_heads } else { 0 };
+                let position = heads(shape.n_heads, shape.key)?.checked_add(heads(values, shape.value)?)?;
+                (capacity(shape.mask) as u64).checked_mul(position)
             }
             Kept::State(elements) => (elements as u64).checked_mul(size_of::<f32>() as u64),
         }
@@ -120,6 +108,7 @@ impl Cache {
 #[derive(Debug)]
 pub(crate) struct LayerCache {
     keys: Rows,
+    /// Empty where the values are part of the keys.
     values: Rows,
     capacity: usize,
     /// The first position whose row is still there.
@@ -127,17 +116,16 @@ pub(crate) struct LayerCache {
     shape: KvShape,
 }
 
-#[derive(Debug)]
-enum Rows {
-    F16(Vec<u16>),
-    F32(Vec<f32>),
-}
-
 impl LayerCache {
     fn new(kind: KvType, capacity: usize, shape: KvShape) -> Result<Self> {
-        let keys = Rows::new(kind, capacity.saturating_mul(shape.key_width()))?;
-        let values = Rows::new(kind, capacity.saturating_mul(shape.value_width()))?;
-        Ok(Self { keys, values, capacity, oldest: 0, shape })
+        let value_heads = if shape.values == Values::Separate { shape.n_heads } else { 0 };
+        Ok(Self {
+            keys: Rows::new(kind, shape.n_heads, capacity, shape.key)?,
+            values: Rows::new(kind, value_heads, capacity, shape.value)?,
+            capacity,
+            oldest: 0,
+            shape,
+        })
     }
 
     /// What a position's rows look like.
@@ -150,166 +138,89 @@ impl LayerCache {
         let (key_width, value_width) = (self.shape.key_width(), self.shape.value_width());
         for (i, key) in keys.chunks_exact(key_width).enumerate() {
             let row = self.row(first + i);
-            self.keys.write(level, row * key_width, key);
-            self.values.write(level, row * value_width, &values[i * value_width..][..value_width]);
+            self.keys.write(level, row, key);
+            self.values.write(level, row, &values[i * value_width..][..value_width]);
         }
         let end = first + keys.len() / key_width;
         self.oldest = self.oldest.max(end.saturating_sub(self.capacity));
     }
 
-    #[inline(always)]
     fn row(&self, position: usize) -> usize {
         position % self.capacity
     }
 
-    /// `scores[i]` becomes the product of `q` with the key of position `first + i`.
+    /// One head's keys at some positions, decoded, a row of `stride` elements for each.
     #[inline(always)]
-    pub(crate) fn key_dots<I: Isa>(
+    pub(crate) fn keys<I: Isa>(
         &self,
         isa: I,
-        first: usize,
-        kv_head: usize,
-        q: &[f32],
-        scores: &mut [f32],
-    ) {
-        let (width, column) = (self.shape.key, kv_head * self.shape.key);
-        for (i, score) in scores.iter_mut().enumerate() {
-            let at = self.row(first + i) * self.shape.key_width() + column;
-            *score = match &self.keys {
-                Rows::F16(rows) => isa.dot_f16(&rows[at..at + width], q),
-                Rows::F32(rows) => isa.dot_f32(&rows[at..at + width], q),
-            };
-        }
-    }
-
-    /// Adds to `out` the values of positions `first` and following, times their weights.
-    #[inline(always)]
-    pub(crate) fn add_values<I: Isa>(
-        &self,
-        isa: I,
-        first: usize,
-        kv_head: usize,
-        weights: &[f32],
+        head: usize,
+        positions: Range<usize>,
+        stride: usize,
         out: &mut [f32],
     ) {
-        let KvShape { key, value: width, .. } = self.shape;
-        let (rows, stride, column) = match self.shape.values {
-            Values::Separate => (&self.values, self.shape.value_width(), kv_head * width),
-            Values::LastOfKeys => (&self.keys, self.shape.key_width(), (kv_head + 1) * key - width),
+        self.decode(isa, &self.keys, head, positions, 0..self.shape.key, stride, out);
+    }
+
+    /// One head's values at some positions, decoded, a row of `stride` elements for each.
+    #[inline(always)]
+    pub(crate) fn values<I: Isa>(
+        &self,
+        isa: I,
+        head: usize,
+        positions: Range<usize>,
+        stride: usize,
+        out: &mut [f32],
+    ) {
+        let KvShape { key, value, values, .. } = self.shape;
+        let (rows, columns) = match values {
+            Values::Separate => (&self.values, 0..value),
+            Values::LastOfKeys => (&self.keys, key - value..key),
         };
-        // Sums stay in registers while all positions pass by.
-        let (whole, rest) = out.as_chunks_mut::<64>();
-        for (part, out) in whole.iter_mut().enumerate() {
-            let out = out.as_chunks_mut::<8>().0;
-            let mut sums = [isa.zero(); 8];
-            for i in 0..8 {
-                sums[i] = isa.load(&out[i]);
-            }
-            for (p, &weight) in weights.iter().enumerate() {
-                let at = self.row(first + p) * stride + column + 64 * part;
-                let weight = isa.splat(weight);
-                match rows {
-                    Rows::F16(rows) => {
-                        let v = rows[at..at + 64].as_chunks::<8>().0;
-                        for i in 0..8 {
-                            sums[i] = isa.mul_add(isa.widen_f16(v[i]), weight, sums[i]);
-                        }
-                    }
-                    Rows::F32(rows) => {
-                        let v = rows[at..at + 64].as_chunks::<8>().0;
-                        for i in 0..8 {
-                            sums[i] = isa.mul_add(isa.load(&v[i]), weight, sums[i]);
-                        }
-                    }
-                }
-            }
-            for i in 0..8 {
-                isa.store(sums[i], &mut out[i]);
-            }
-        }
-        if rest.is_empty() {
-            return;
-        }
-        for (p, &weight) in weights.iter().enumerate() {
-            let at = self.row(first + p) * stride + column + width - rest.len();
-            match rows {
-                Rows::F16(rows) => isa.axpy_f16(weight, &rows[at..at + rest.len()], rest),
-                Rows::F32(rows) => isa.axpy_f32(weight, &rows[at..at + rest.len()], rest),
-            }
-        }
+        self.decode(isa, rows, head, positions, columns, stride, out);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments)]
+    fn decode<I: Isa>(
+        &self,
+        isa: I,
+        rows: &Rows,
+        head: usize,
+        positions: Range<usize>,
+        columns: Range<usize>,
+        stride: usize,
+        out: &mut [f32],
+    ) {
+        // A ring's rows may go on at its beginning.
+        let first = self.row(positions.start);
+        let straight = positions.len().min(self.capacity - first);
+        let (out, again) = out.split_at_mut(straight * stride);
+        rows.decode(isa, head, first..first + straight, columns.clone(), stride, out);
+        rows.decode(isa, head, 0..positions.len() - straight, columns, stride, again);
     }
 
     fn position_bytes(&self) -> usize {
-        position_bytes(self.keys.kind(), self.shape)
+        self.keys.position_bytes() + self.values.position_bytes()
     }
 
-    /// Appends a position's keys and values, little-endian.
+    /// Appends a position's keys and values.
     fn save(&self, position: usize, out: &mut Vec<u8>) {
         let row = self.row(position);
-        for (rows, width) in [(&self.keys, self.shape.key_width()), (&self.values, self.shape.value_width())]
-        {
-            rows.save(row * width..(row + 1) * width, out);
-        }
+        self.keys.save(row, out);
+        self.values.save(row, out);
     }
 
     fn restore(&mut self, first: usize, bytes: &[u8]) {
-        let (key_width, value_width) = (self.shape.key_width(), self.shape.value_width());
+        let key_bytes = self.keys.position_bytes();
         for (i, position) in bytes.chunks_exact(self.position_bytes()).enumerate() {
+            let (keys, values) = position.split_at(key_bytes);
             let row = self.row(first + i);
-            let (keys, values) = position.split_at(key_width * self.keys.kind().bytes());
-            self.keys.restore(row * key_width, keys);
-            self.values.restore(row * value_width, values);
+            self.keys.restore(row, keys);
+            self.values.restore(row, values);
         }
         let end = first + bytes.len() / self.position_bytes();
         self.oldest = first.max(end.saturating_sub(self.capacity));
-    }
-}
-
-/// Bytes of a position's keys and values together.
-fn position_bytes(kind: KvType, shape: KvShape) -> usize {
-    (shape.key_width() + shape.value_width()) * kind.bytes()
-}
-
-impl Rows {
-    fn new(kind: KvType, elements: usize) -> Result<Self> {
-        Ok(match kind {
-            KvType::F16 => Self::F16(zeroed(elements)?),
-            KvType::F32 => Self::F32(zeroed(elements)?),
-        })
-    }
-
-    fn kind(&self) -> KvType {
-        match self {
-            Self::F16(_) => KvType::F16,
-            Self::F32(_) => KvType::F32,
-        }
-    }
-
-    fn write(&mut self, level: Level, at: usize, x: &[f32]) {
-        match self {
-            Self::F16(rows) => f32_to_f16(level, x, &mut rows[at..at + x.len()]),
-            Self::F32(rows) => rows[at..at + x.len()].copy_from_slice(x),
-        }
-    }
-
-    fn save(&self, range: Range<usize>, out: &mut Vec<u8>) {
-        match self {
-            Self::F16(rows) => rows[range].iter().for_each(|x| out.extend(x.to_le_bytes())),
-            Self::F32(rows) => rows[range].iter().for_each(|x| out.extend(x.to_le_bytes())),
-        }
-    }
-
-    fn restore(&mut self, at: usize, bytes: &[u8]) {
-        match self {
-            Self::F16(rows) => {
-                let bytes = bytes.as_chunks().0.iter();
-                rows[at..].iter_mut().zip(bytes).for_each(|(x, b)| *x = u16::from_le_bytes(*b));
-            }
-            Self::F32(rows) => {
-                let bytes = bytes.as_chunks().0.iter();
-                rows[at..].iter_mut().zip(bytes).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
-            }
-        }
     }
 }
 

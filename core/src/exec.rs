@@ -1,9 +1,11 @@
 //! Who runs the pieces of a parallel step: the host's threads, or the caller itself.
 //!
-//! The only code of the engine that gives several threads parts of one buffer is [`for_chunks`] and [`for_columns`].
+//! The only code of the engine that gives several threads parts of one buffer is [`for_chunks`], [`for_columns`] and
+//! [`for_tiles`].
 #![allow(unsafe_code)]
 
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs numbered tasks, at once or one after the other.
 ///
@@ -79,15 +81,56 @@ pub fn for_columns<T: Send>(
     let shared = Shared { start: data.as_mut_ptr(), len: data.len(), borrow: PhantomData };
     let task = |i: usize| {
         let first = i * len;
-        f(first, &mut Columns { data: &shared, rows, stride, first, width: len.min(stride - first) });
+        let width = len.min(stride - first);
+        f(first, &mut Columns { data: &shared, first_row: 0, rows, stride, first, width });
     };
     let n = stride.div_ceil(len);
     if n == 1 { task(0) } else { exec.run(n, &task) }
 }
 
-/// Neighbouring columns of a matrix in row-major order, given to one task by [`for_columns`].
+/// Cuts a matrix of `data`, rows of `stride` elements, into tiles of `rows x columns` (the last may be smaller) and calls
+/// `f(first_row, first_column, tile, own)` for each, the last rows first. There is a task for every `per_task` elements
+/// of `scratch`, which are its own; each takes tiles until none is left, so that tiles may differ in their work.
+///
+/// # Panics
+/// When `rows`, `columns` or `per_task` is 0, `scratch` is empty, or `data` is not whole rows.
+#[expect(clippy::too_many_arguments, reason = "two buffers and how each is cut")]
+pub fn for_tiles<T: Send, S: Send>(
+    exec: &dyn Executor,
+    data: &mut [T],
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    scratch: &mut [S],
+    per_task: usize,
+    f: impl Fn(usize, usize, &mut Columns<'_, T>, &mut [S]) + Sync,
+) {
+    assert!(rows > 0 && columns > 0, "tiles have at least one element");
+    assert!(!scratch.is_empty(), "at least one task has scratch");
+    if data.is_empty() {
+        return;
+    }
+    assert!(stride > 0 && data.len().is_multiple_of(stride), "{} elements in rows of {stride}", data.len());
+    let n_rows = data.len() / stride;
+    let (down, across) = (n_rows.div_ceil(rows), stride.div_ceil(columns));
+    let shared = Shared { start: data.as_mut_ptr(), len: data.len(), borrow: PhantomData };
+    let taken = AtomicUsize::new(0);
+    for_chunks(exec, scratch, per_task, |_, own| {
+        // Every index comes once, whichever task it comes to, so that no two tiles are the same. There are no more
+        // tiles than elements, so the counter does not overflow with one try too many for each task.
+        while let Some(i) = (down * across).checked_sub(1 + taken.fetch_add(1, Ordering::Relaxed)) {
+            let (first_row, first) = (i / across * rows, i % across * columns);
+            let (rows, width) = (rows.min(n_rows - first_row), columns.min(stride - first));
+            f(first_row, first, &mut Columns { data: &shared, first_row, rows, stride, first, width }, own);
+        }
+    });
+}
+
+/// Neighbouring columns of a matrix in row-major order, of all its rows or some that follow each other: what
+/// [`for_columns`] and [`for_tiles`] give to one task.
 pub struct Columns<'a, T> {
     data: &'a Shared<'a, T>,
+    first_row: usize,
     rows: usize,
     stride: usize,
     first: usize,
@@ -95,7 +138,7 @@ pub struct Columns<'a, T> {
 }
 
 impl<T> Columns<'_, T> {
-    /// How many rows the matrix has.
+    /// How many rows these columns have.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -111,9 +154,10 @@ impl<T> Columns<'_, T> {
     /// When there is no such row.
     pub fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        // SAFETY: `for_columns` makes `first + width <= stride` and `rows * stride` the length, so the part is inside.
-        // Each task has other columns, made once per index, and `&mut self` keeps this task's own parts apart.
-        unsafe { self.data.part(row * self.stride + self.first, self.width) }
+        // SAFETY: whoever made this sees to `first + width <= stride` and to `(first_row + rows) * stride` being at most
+        // the length, so the part is inside. Each task has other columns or other rows, made once per index, and
+        // `&mut self` keeps this task's own parts apart.
+        unsafe { self.data.part((self.first_row + row) * self.stride + self.first, self.width) }
     }
 }
 
@@ -187,6 +231,33 @@ mod tests {
                     }
                 });
                 assert!(data.iter().enumerate().all(|(i, &x)| i == x), "columns of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_element_belongs_to_one_tile() {
+        for exec in [&Inline as &dyn Executor, &Scoped] {
+            for (rows, columns, tasks) in [(1, 1, 1), (2, 3, 2), (5, 7, 3), (3, 100, 4)] {
+                let (mut data, mut scratch) = ([0usize; 5 * 7], [0usize; 8]);
+                for_tiles(
+                    exec,
+                    &mut data,
+                    7,
+                    rows,
+                    columns,
+                    &mut scratch[..2 * tasks],
+                    2,
+                    |row, column, tile, own| {
+                        own[0] += tile.rows() * tile.width();
+                        for i in 0..tile.rows() {
+                            let part = tile.row(i).iter_mut().enumerate();
+                            part.for_each(|(j, x)| *x += (row + i) * 7 + column + j);
+                        }
+                    },
+                );
+                assert!(data.iter().enumerate().all(|(i, &x)| i == x), "tiles of {rows} x {columns}");
+                assert_eq!(scratch.iter().sum::<usize>(), 5 * 7);
             }
         }
     }

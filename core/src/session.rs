@@ -22,7 +22,7 @@ use crate::ops::attention::Positions;
 use crate::ops::matmul::{Cx, Precision};
 use crate::ops::rope::RopeTable;
 use crate::simd::Level;
-use buffers::Buffers;
+use buffers::{Buffers, Sizes};
 
 pub use buffers::Memory;
 
@@ -144,8 +144,8 @@ impl Session {
     /// enough of it.
     pub fn new(model: &Model, options: Options) -> Result<Self> {
         let options = resolve(model.plan(), options)?;
-        model.memory(&options)?;
         let plan = model.plan();
+        let (sizes, _) = Sizes::of_session(plan, &options)?;
         let ropes = buffers::ropes(plan);
         let mut layer_ropes = Vec::new();
         let (kept, layer_caches) = kept(plan);
@@ -155,7 +155,7 @@ impl Session {
         let cache = |kept| Cache::new(options.kv, kept, |mask| capacity(mask, &options));
         let caches = kept.into_iter().map(cache).collect::<Result<_>>()?;
         let ropes = ropes.into_iter().map(|rope| RopeTable::new(model, rope, options.context)).collect();
-        let buffers = Buffers::new(plan, &options)?;
+        let buffers = sizes.allocate()?;
         let mut tokens = Vec::new();
         tokens.try_reserve_exact(options.context).map_err(|_| {
             Error::new(ErrorKind::Memory, format!("no memory for a context of {} tokens", options.context))

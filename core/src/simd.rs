@@ -204,6 +204,21 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     fn max_abs(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
     /// The sum of all lanes.
     fn sum(self, v: Self::F32x8) -> f32;
+    /// Rows become columns: lane `i` of vector `j` goes to lane `j` of vector `i`.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F32x8; 8]) -> [Self::F32x8; 8] {
+        let (mut columns, mut out) = ([[0.0; 8]; 8], rows);
+        for j in 0..8 {
+            let row = self.to_array(rows[j]);
+            for i in 0..8 {
+                columns[i][j] = row[i];
+            }
+        }
+        for i in 0..8 {
+            out[i] = self.load(&columns[i]);
+        }
+        out
+    }
     /// Converts from half precision, exactly.
     fn widen_f16(self, bits: [u16; 8]) -> Self::F32x8;
     /// Converts to half precision, to nearest even.

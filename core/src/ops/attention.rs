@@ -1,19 +1,39 @@
 //! Softmax attention over cached keys and values.
 //!
-//! Scores are made and used a block at a time with a running maximum (Milakov and Gimelshein, 2018), so the work
-//! needs no buffer that grows with the context. One task is one head of one token.
+//! A tile of the work is one key head with all query heads that share it, over some neighbouring tokens: its rows. It
+//! walks along the context in blocks of [`BLOCK`] positions. A block's keys and values are decoded once for all rows,
+//! the keys transposed, so that both products (queries with keys, and probabilities with values) are one and the same
+//! [`Product`], which keeps a few rows' sums in registers. Where there are only a few rows, as when generating, it is
+//! not worth transposing: [`Dots`] multiplies along the keys. Scores live for one block of a few rows: probabilities
+//! are made with a running maximum (Milakov and Gimelshein, 2018), so nothing grows with the context.
+//!
+//! Blocks begin at multiples of their length from the text's beginning, whatever is attended to, so that a token's sums
+//! do not depend on the tokens that it was read with.
+#![expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
 
 use core::ops::Range;
 
 use super::elementwise::{exp, softcap};
 use super::matmul::Cx;
 use crate::cache::LayerCache;
-use crate::exec::for_chunks;
-use crate::model::plan::Mask;
+use crate::exec::{Columns, for_tiles};
+use crate::model::plan::{KvShape, Mask};
 use crate::simd::{Isa, Kernel};
 
-/// Scores that are made before they are used.
+/// Positions that are worked on together.
 const BLOCK: usize = 64;
+
+/// Rows of a tile, as far as one token's heads are not more.
+const ROWS: usize = 128;
+
+/// Where a batch has no more rows than these for a key head, they are multiplied along the keys.
+const FEW: usize = 4;
+
+/// Rows whose scores are made together.
+const SCORED: usize = 6;
+
+/// Floats of a line of the processor's cache.
+const LINE: usize = 16;
 
 /// Which tokens attend: neighbours of one text.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +69,49 @@ pub(crate) struct Queries<'a> {
     pub(crate) sinks: Option<&'a [f32]>,
 }
 
+/// What a task has to itself, in one buffer: lengths in floats, each whole cache lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scratch {
+    /// Query heads of one key head.
+    group: usize,
+    /// Tokens of a tile.
+    tokens: usize,
+    /// A key's row while it is transposed, or multiplied.
+    key: usize,
+    /// A value's row, and a row of sums.
+    value: usize,
+}
+
+impl Scratch {
+    /// For layers of this shape with `n_heads` query heads, and batches of up to `batch` tokens.
+    pub(crate) fn new(n_heads: usize, shape: &KvShape, batch: usize) -> Self {
+        let group = n_heads / shape.n_heads;
+        Self {
+            group,
+            tokens: (ROWS / group).clamp(1, batch.max(1)),
+            key: shape.key.next_multiple_of(LINE),
+            value: shape.value.next_multiple_of(LINE),
+        }
+    }
+
+    fn rows(self) -> usize {
+        self.tokens * self.group
+    }
+
+    /// Floats for each thread that can run; `None` beyond a `usize`.
+    pub(crate) fn len(self) -> Option<usize> {
+        let sums = self.rows().checked_mul(self.value.checked_add(2)?)?;
+        let staged = self.key.checked_mul(8)?;
+        let keys = self.key.checked_mul(BLOCK)?;
+        let values = self.value.checked_mul(BLOCK)?;
+        let len = sums.checked_add(staged)?.checked_add(keys)?.checked_add(values)?;
+        len.checked_next_multiple_of(LINE)?.checked_add(LINE)
+    }
+}
+
 /// `out = softmax(scale q k) v` for every head of every token. `q`: tokens x heads of the cache's key width; `out`:
-/// tokens x heads of its value width. The cache already holds the tokens' keys and values.
+/// tokens x heads of its value width. The cache already holds the tokens' keys and values. `scratch` is
+/// [`Scratch::len`] floats for each thread.
 pub(crate) fn attend(
     cx: &Cx<'_>,
     queries: &Queries<'_>,
@@ -58,67 +119,384 @@ pub(crate) fn attend(
     positions: Positions,
     q: &[f32],
     out: &mut [f32],
+    scratch: &mut [f32],
 ) {
     let shape = cache.shape();
-    let heads_per_group = queries.n_heads / shape.n_heads;
-    let work = q.len().saturating_mul(positions.first - positions.start + positions.n);
-    for_chunks(cx.exec_for(work), out, shape.value, |i, out| {
-        let (token, head) = (i / queries.n_heads, i % queries.n_heads);
-        cx.level.run(Head {
-            q: &q[i * shape.key..][..shape.key],
-            kv_head: head / heads_per_group,
-            seen: positions.seen_by(shape.mask, token),
-            scale: queries.scale,
-            softcap: queries.softcap,
-            sink: queries.sinks.map(|sinks| sinks[head]),
-            cache,
-            out,
-        });
-    });
+    let layout = Scratch::new(queries.n_heads, shape, positions.n);
+    let per_task = layout.len().expect("the session has allocated it");
+    let exec = cx.exec_for(q.len().saturating_mul(positions.first - positions.start + positions.n));
+    let width = exec.width();
+    // Some tiles for each thread, even if that makes them lower.
+    let bands = if width == 1 { 1 } else { (4 * width).div_ceil(shape.n_heads) };
+    let tokens = layout.tokens.min(positions.n.div_ceil(bands));
+    let columns = layout.group * shape.value;
+    let scratch = &mut scratch[..width * per_task];
+    for_tiles(
+        exec,
+        out,
+        queries.n_heads * shape.value,
+        tokens,
+        columns,
+        scratch,
+        per_task,
+        |first, column, out, own| {
+            let head = column / columns;
+            cx.level.run(Tile { queries, cache, positions, q, layout, first, head, out, scratch: own });
+        },
+    );
 }
 
-/// One head of one token.
-struct Head<'a> {
-    q: &'a [f32],
-    kv_head: usize,
-    seen: Range<usize>,
-    scale: f32,
-    softcap: Option<f32>,
-    sink: Option<f32>,
+/// Some tokens' query heads of one key head.
+struct Tile<'a, 'b> {
+    queries: &'a Queries<'a>,
     cache: &'a LayerCache,
-    out: &'a mut [f32],
+    positions: Positions,
+    q: &'a [f32],
+    layout: Scratch,
+    /// The first token.
+    first: usize,
+    /// The key head.
+    head: usize,
+    out: &'a mut Columns<'b, f32>,
+    scratch: &'a mut [f32],
 }
 
-impl Kernel for Head<'_> {
+impl Kernel for Tile<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        self.out.fill(0.0);
-        let mut scores = [0.0; BLOCK];
-        let (mut max, mut sum) = self.sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0));
-        for start in self.seen.clone().step_by(BLOCK) {
-            let block = start..(start + BLOCK).min(self.seen.end);
-            let scores = &mut scores[..block.len()];
-            self.cache.key_dots(isa, start, self.kv_head, self.q, scores);
-            for score in scores.iter_mut() {
-                let s = self.scale * *score;
-                *score = self.softcap.map_or(s, |cap| softcap(cap, s));
-            }
-            let new_max = scores.iter().copied().fold(max, f32::max);
-            let correction = libm::expf(max - new_max);
-            if correction != 1.0 {
-                sum *= correction;
-                self.out.iter_mut().for_each(|x| *x *= correction);
-            }
-            max = new_max;
-            for score in scores.iter_mut() {
-                *score = exp(*score - max);
-            }
-            sum += scores.iter().sum::<f32>();
-            self.cache.add_values(isa, start, self.kv_head, scores, self.out);
+        let Self { queries, cache, positions, layout, first, head, out, .. } = self;
+        let (group, mask) = (layout.group, cache.shape().mask);
+        let all_rows = out.rows() * group;
+        // Not a matter of this tile's height, which depends on the number of threads: they must not change the sums.
+        let few = positions.n * group <= FEW;
+        let align = self.scratch.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let (keys, rest) = self.scratch[align..].split_at_mut(layout.key * BLOCK);
+        let (values, rest) = rest.split_at_mut(layout.value * BLOCK);
+        let (staged, rest) = rest.split_at_mut(layout.key * 8);
+        let (sums, rest) = rest.split_at_mut(layout.value * layout.rows());
+        let (maxima, rest) = rest.split_at_mut(layout.rows());
+        let totals = &mut rest[..all_rows];
+        let token = |row: usize| first + row / group;
+        let q = |row: usize| {
+            let at = token(row) * queries.n_heads + head * group + row % group;
+            &self.q[at * cache.shape().key..][..cache.shape().key]
+        };
+        for row in 0..all_rows {
+            let sink = queries.sinks.map(|sinks| sinks[head * group + row % group]);
+            (maxima[row], totals[row]) = sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0));
         }
-        let scale = 1.0 / sum;
-        self.out.iter_mut().for_each(|x| *x *= scale);
+        sums[..all_rows * layout.value].fill(0.0);
+        let oldest = positions.seen_by(mask, first).start;
+        let end = positions.seen_by(mask, token(all_rows - 1)).end;
+        let first_block = oldest - (oldest - positions.start) % BLOCK;
+        for start in (first_block..end).step_by(BLOCK) {
+            let block = oldest.max(start)..end.min(start + BLOCK);
+            let at = (block.start - start) * layout.value;
+            cache.values(isa, head, block.clone(), layout.value, &mut values[at..]);
+            if !few {
+                transpose_keys(isa, cache, head, start, block.clone(), layout.key, staged, keys);
+            }
+            for row in (0..all_rows).step_by(SCORED) {
+                let n = SCORED.min(all_rows - row);
+                let mut qs = [q(row); SCORED];
+                // What each row sees of the block, and what any of them sees.
+                let mut seen = [(0, 0); SCORED];
+                let (mut low, mut high) = (BLOCK, 0);
+                for i in 0..n {
+                    qs[i] = q(row + i);
+                    let all = positions.seen_by(mask, token(row + i));
+                    let (from, to) = (all.start.max(block.start), all.end.min(block.end));
+                    if from < to {
+                        seen[i] = (from - start, to - start);
+                        (low, high) = (low.min(seen[i].0), high.max(seen[i].1));
+                    }
+                }
+                if high == 0 {
+                    continue;
+                }
+                let mut scores = [[0.0; BLOCK]; SCORED];
+                // Whole vectors of scores.
+                let (from, to) = (low / 8 * 8, high.next_multiple_of(8));
+                if !few {
+                    let scores = &mut scores.as_flattened_mut()[from..];
+                    product(isa, &qs[..n], &keys[from..], scores, BLOCK, to - from);
+                } else {
+                    for part in (low..high).step_by(8) {
+                        let some = part..high.min(part + 8);
+                        let positions = start + some.start..start + some.end;
+                        cache.keys(isa, head, positions, layout.key, staged);
+                        dots(isa, &qs[..n], staged, layout.key, &mut scores, some);
+                    }
+                }
+                let mut weights: [&[f32]; SCORED] = [&[]; SCORED];
+                for (i, scores) in scores[..n].iter_mut().enumerate() {
+                    let r = row + i;
+                    let factor =
+                        soften(queries, &mut scores[from..to], from, seen[i], &mut maxima[r], &mut totals[r]);
+                    if factor != 1.0 {
+                        let factor = isa.splat(factor);
+                        for sum in sums[r * layout.value..][..layout.value].as_chunks_mut::<8>().0 {
+                            isa.store(isa.mul(isa.load(sum), factor), sum);
+                        }
+                    }
+                    weights[i] = &scores[low..high];
+                }
+                let sums = &mut sums[row * layout.value..];
+                product(isa, &weights[..n], &values[low * layout.value..], sums, layout.value, layout.value);
+            }
+        }
+        let value = cache.shape().value;
+        for row in 0..all_rows {
+            let scale = 1.0 / totals[row];
+            let sums = &sums[row * layout.value..][..value];
+            let out = &mut out.row(row / group)[row % group * value..][..value];
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
+        }
     }
+}
+
+/// Makes weights of a row's scores, which are those of lanes `first..` of a block and seen from `seen.0` up to `seen.1`:
+/// exponentials below the greatest so far, which `max` becomes, and adds them to `total`. Returns what everything that
+/// was summed before must be multiplied with.
+#[inline(always)]
+fn soften(
+    queries: &Queries<'_>,
+    scores: &mut [f32],
+    first: usize,
+    seen: (usize, usize),
+    max: &mut f32,
+    total: &mut f32,
+) -> f32 {
+    if seen.0 == seen.1 {
+        scores.fill(0.0);
+        return 1.0;
+    }
+    for score in scores.iter_mut() {
+        *score *= queries.scale;
+    }
+    if let Some(cap) = queries.softcap {
+        for score in scores.iter_mut() {
+            *score = softcap(cap, *score);
+        }
+    }
+    // A selection: what lies in unseen lanes may be anything.
+    scores[..seen.0 - first].fill(f32::NEG_INFINITY);
+    scores[seen.1 - first..].fill(f32::NEG_INFINITY);
+    let mut lanes = [*max; 8];
+    for eight in scores.as_chunks::<8>().0 {
+        for i in 0..8 {
+            lanes[i] = if eight[i] > lanes[i] { eight[i] } else { lanes[i] };
+        }
+    }
+    let new_max = lanes.into_iter().fold(*max, |a, b| if b > a { b } else { a });
+    // All scores so far may be minus infinity, or no number.
+    let factor = if *max == new_max { 1.0 } else { exp(*max - new_max) };
+    *max = new_max;
+    for score in scores.iter_mut() {
+        *score = exp(*score - new_max);
+    }
+    let mut lanes = [0.0; 8];
+    for eight in scores.as_chunks::<8>().0 {
+        for i in 0..8 {
+            lanes[i] += eight[i];
+        }
+    }
+    *total = *total * factor + lanes.iter().sum::<f32>();
+    factor
+}
+
+/// Decodes a block's keys, the elements of a position below each other: lane `p` is position `start + p`.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "where from, what and where to")]
+fn transpose_keys<I: Isa>(
+    isa: I,
+    cache: &LayerCache,
+    head: usize,
+    start: usize,
+    block: Range<usize>,
+    stride: usize,
+    staged: &mut [f32],
+    keys: &mut [f32],
+) {
+    for lane in (0..BLOCK).step_by(8) {
+        let (from, to) = (block.start.max(start + lane), block.end.min(start + lane + 8));
+        if from >= to {
+            continue;
+        }
+        cache.keys(isa, head, from..to, stride, &mut staged[(from - start - lane) * stride..]);
+        for column in (0..stride).step_by(8) {
+            let mut rows = [isa.zero(); 8];
+            for i in 0..8 {
+                rows[i] = isa.load(eight(staged, i * stride + column));
+            }
+            let rows = isa.transpose(rows);
+            for i in 0..8 {
+                let at = (column + i) * BLOCK + lane;
+                isa.store(rows[i], keys[at..].first_chunk_mut().expect("a whole vector"));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn eight(x: &[f32], at: usize) -> &[f32; 8] {
+    x[at..].first_chunk().expect("a whole vector")
+}
+
+/// `scores[i][lanes.start + p] = sum over c of q[i][c] * keys[p * stride + c]`, for at most [`FEW`] rows.
+#[inline(always)]
+fn dots<I: Isa>(
+    isa: I,
+    q: &[&[f32]],
+    keys: &[f32],
+    stride: usize,
+    scores: &mut [[f32; BLOCK]; SCORED],
+    lanes: Range<usize>,
+) {
+    match *q {
+        [a, b, c, d] => isa.enter(Dots { q: [a, b, c, d], keys, stride, scores, lanes }),
+        [a, b, c] => isa.enter(Dots { q: [a, b, c], keys, stride, scores, lanes }),
+        [a, b] => isa.enter(Dots { q: [a, b], keys, stride, scores, lanes }),
+        [a] => isa.enter(Dots { q: [a], keys, stride, scores, lanes }),
+        _ => unreachable!("{} rows are not few", q.len()),
+    }
+}
+
+struct Dots<'a, const N: usize> {
+    q: [&'a [f32]; N],
+    keys: &'a [f32],
+    stride: usize,
+    scores: &'a mut [[f32; BLOCK]; SCORED],
+    lanes: Range<usize>,
+}
+
+impl<const N: usize> Kernel for Dots<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { q, keys, stride, scores, lanes } = self;
+        let width = q[0].len();
+        for p in (0..lanes.len()).step_by(2) {
+            // A last position alone is multiplied twice.
+            let pair = [p, (p + 1).min(lanes.len() - 1)];
+            let keys = [&keys[pair[0] * stride..][..width], &keys[pair[1] * stride..][..width]];
+            let mut sums = [[isa.zero(); 2]; N];
+            for c in (0..width / 8 * 8).step_by(8) {
+                let k = [isa.load(eight(keys[0], c)), isa.load(eight(keys[1], c))];
+                for i in 0..N {
+                    let q = isa.load(eight(q[i], c));
+                    sums[i][0] = isa.mul_add(q, k[0], sums[i][0]);
+                    sums[i][1] = isa.mul_add(q, k[1], sums[i][1]);
+                }
+            }
+            for i in 0..N {
+                for (j, p) in pair.into_iter().enumerate() {
+                    let mut sum = isa.sum(sums[i][j]);
+                    for c in width / 8 * 8..width {
+                        sum += q[i][c] * keys[j][c];
+                    }
+                    scores[i][lanes.start + p] = sum;
+                }
+            }
+        }
+    }
+}
+
+/// `out[i][c] += sum over k of a[i][k] * b[k][c]` for `width` columns, a multiple of 8. The rows of `b` and of `out`
+/// are `stride` apart.
+#[inline(always)]
+fn product<I: Isa>(isa: I, a: &[&[f32]], b: &[f32], out: &mut [f32], stride: usize, width: usize) {
+    let mut i = 0;
+    while i < a.len() {
+        let out = &mut out[i * stride..];
+        i += match a[i..] {
+            [a0, a1, a2, a3, a4, a5, ..] if I::REGISTERS >= 16 => {
+                isa.enter(Product { a: [a0, a1, a2, a3, a4, a5], b, out, stride, width })
+            }
+            [a0, a1, a2, a3, ..] if I::REGISTERS >= 16 => {
+                isa.enter(Product { a: [a0, a1, a2, a3], b, out, stride, width })
+            }
+            [a0, a1, a2, ..] if I::REGISTERS >= 16 => {
+                isa.enter(Product { a: [a0, a1, a2], b, out, stride, width })
+            }
+            [a0, a1, ..] => isa.enter(Product { a: [a0, a1], b, out, stride, width }),
+            [a0] => isa.enter(Product { a: [a0], b, out, stride, width }),
+            [] => break,
+        };
+    }
+}
+
+/// `N` rows of a product; returns `N`.
+struct Product<'a, const N: usize> {
+    a: [&'a [f32]; N],
+    b: &'a [f32],
+    out: &'a mut [f32],
+    stride: usize,
+    width: usize,
+}
+
+impl<const N: usize> Kernel for Product<'_, N> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> usize {
+        let Self { a, b, out, stride, width } = self;
+        let wide = if I::REGISTERS >= 32 { 4 } else { 2 };
+        let mut column = 0;
+        while column < width {
+            let (b, out) = (&b[column..], &mut out[column..]);
+            column += if width - column < 8 * wide {
+                columns::<I, N, 1>(isa, a, b, out, stride)
+            } else if I::REGISTERS >= 32 {
+                columns::<I, N, 4>(isa, a, b, out, stride)
+            } else {
+                columns::<I, N, 2>(isa, a, b, out, stride)
+            };
+        }
+        N
+    }
+}
+
+/// The first `8 * C` columns of a product, whose sums stay in registers; returns how many.
+#[inline(always)]
+fn columns<I: Isa, const N: usize, const C: usize>(
+    isa: I,
+    a: [&[f32]; N],
+    b: &[f32],
+    out: &mut [f32],
+    stride: usize,
+) -> usize {
+    let len = a[0].len();
+    let mut factors: [&[f32]; N] = [&[]; N];
+    for i in 0..N {
+        factors[i] = &a[i][..len];
+    }
+    let mut sums = [[isa.zero(); C]; N];
+    for i in 0..N {
+        for j in 0..C {
+            sums[i][j] = isa.load(eight(out, i * stride + 8 * j));
+        }
+    }
+    for k in 0..len {
+        let row = &b[k * stride..][..8 * C];
+        let mut vectors = [isa.zero(); C];
+        for j in 0..C {
+            vectors[j] = isa.load(eight(row, 8 * j));
+        }
+        for i in 0..N {
+            let factor = isa.splat(factors[i][k]);
+            for j in 0..C {
+                sums[i][j] = isa.mul_add(factor, vectors[j], sums[i][j]);
+            }
+        }
+    }
+    for i in 0..N {
+        for j in 0..C {
+            isa.store(sums[i][j], out[i * stride + 8 * j..].first_chunk_mut().expect("a whole vector"));
+        }
+    }
+    8 * C
 }

@@ -6,8 +6,9 @@ use super::{Options, capacity, kept, resolve};
 use crate::cache::{Cache, zeroed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
-use crate::model::plan::{Classifier, Ffn, Head, LatentQuery, Mixer, Mlp, Plan, Qkv, Rope, Up};
+use crate::model::plan::{Classifier, Ffn, Head, Kept, LatentQuery, Mixer, Mlp, Plan, Qkv, Rope, Up};
 use crate::ops::activations::Activations;
+use crate::ops::attention::Scratch;
 
 /// Bytes that a session allocates, beside the model itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,20 +44,29 @@ impl Plan {
     /// [`ErrorKind::Argument`] for options that the model cannot follow, [`ErrorKind::Memory`] when it is more than
     /// the address space.
     pub fn memory(&self, options: &Options) -> Result<Memory> {
-        let options = resolve(self, options.clone())?;
+        Ok(Sizes::of_session(self, &resolve(self, options.clone())?)?.1)
+    }
+}
+
+impl Sizes {
+    /// The buffers of a session with these resolved options, and what they take together with everything else.
+    pub(super) fn of_session(plan: &Plan, options: &Options) -> Result<(Self, Memory)> {
         let mut kv: u64 = 0;
-        for kept in kept(self).0 {
-            let bytes = Cache::bytes(options.kv, kept, |mask| capacity(mask, &options));
+        for kept in kept(plan).0 {
+            if let Kept::Rows(shape) = kept {
+                options.kv.check(shape)?;
+            }
+            let bytes = Cache::bytes(options.kv, kept, |mask| capacity(mask, options));
             kv = bytes.and_then(|bytes| kv.checked_add(bytes)).ok_or_else(too_large)?;
         }
-        let sizes = Sizes::new(self, &options).ok_or_else(too_large)?;
+        let sizes = Self::new(plan, options).ok_or_else(too_large)?;
         let tokens = options.context as u64 * size_of::<u32>() as u64;
         let buffers = sizes.bytes().and_then(|bytes| bytes.checked_add(tokens)).ok_or_else(too_large)?;
         let memory = Memory { kv, buffers };
         if memory.total() > isize::MAX as u64 {
             return Err(too_large());
         }
-        Ok(memory)
+        Ok((sizes, memory))
     }
 }
 
@@ -98,7 +108,7 @@ macro_rules! buffers {
                 Some(bytes)
             }
 
-            fn allocate(&self) -> Result<Buffers> {
+            pub(super) fn allocate(&self) -> Result<Buffers> {
                 Ok(Buffers {
                     $($name: zeroed(self.$name)?,)*
                     activations: Activations::new(self.activations.0, self.activations.1),
@@ -125,6 +135,8 @@ buffers! {
     fused: f32,
     /// What the heads return, or a recurrent mixer.
     attended: f32,
+    /// What attention's tasks have to themselves.
+    scratch: f32,
     /// Low-rank queries.
     low_rank: f32,
     /// The rows of one head of latent attention, gathered.
@@ -157,17 +169,11 @@ buffers! {
     dense: f32,
 }
 
-impl Buffers {
-    pub(super) fn new(plan: &Plan, options: &Options) -> Result<Self> {
-        Sizes::new(plan, options).ok_or_else(too_large)?.allocate()
-    }
-}
-
 impl Sizes {
     fn new(plan: &Plan, options: &Options) -> Option<Self> {
         let mut widths = Widths { input: plan.dim, ..Widths::default() };
         for layer in &plan.layers {
-            widths.add_mixer(&layer.mixer);
+            widths.add_mixer(&layer.mixer, options.batch);
             widths.add_ffn(&layer.ffn);
         }
         let rows = |width: usize| options.batch.checked_mul(width);
@@ -188,6 +194,7 @@ impl Sizes {
             v: rows(widths.kv)?,
             fused: rows(widths.fused)?,
             attended: rows(widths.attended)?,
+            scratch: widths.scratch.checked_mul(options.exec.width())?,
             low_rank: rows(widths.low_rank)?,
             head: rows(widths.head)?,
             head_out: rows(widths.head)?,
@@ -216,6 +223,7 @@ struct Widths {
     kv: usize,
     fused: usize,
     attended: usize,
+    scratch: usize,
     low_rank: usize,
     head: usize,
     gate: usize,
@@ -225,9 +233,10 @@ struct Widths {
 }
 
 impl Widths {
-    fn add_mixer(&mut self, mixer: &Mixer) {
+    fn add_mixer(&mut self, mixer: &Mixer, batch: usize) {
         match mixer {
             Mixer::Attention(attention) => {
+                self.add_scratch(attention.n_heads, mixer, batch);
                 self.q = self.q.max(attention.q_dim());
                 self.kv = self.kv.max(attention.kv_dim());
                 self.add_attended(attention.q_dim());
@@ -236,6 +245,7 @@ impl Widths {
                 }
             }
             Mixer::Latent(latent) => {
+                self.add_scratch(latent.n_heads, mixer, batch);
                 self.q = self.q.max(latent.n_heads * latent.key_dim());
                 self.kv = self.kv.max(latent.key_dim());
                 self.add_attended(latent.n_heads * latent.rank);
@@ -254,6 +264,13 @@ impl Widths {
                 self.fused = self.fused.max(space.input.n_out);
                 self.add_attended(space.inner);
             }
+        }
+    }
+
+    fn add_scratch(&mut self, n_heads: usize, mixer: &Mixer, batch: usize) {
+        if let Kept::Rows(shape) = mixer.kept() {
+            let len = Scratch::new(n_heads, &shape, batch).len();
+            self.scratch = self.scratch.max(len.unwrap_or(usize::MAX));
         }
     }
 

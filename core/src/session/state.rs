@@ -12,12 +12,11 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::Session;
-use crate::cache::KvType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 
 const MAGIC: [u8; 8] = *b"MOTESAVE";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Session {
     /// The session as bytes. Pending tokens are not part of it.
@@ -25,7 +24,7 @@ impl Session {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
-        out.extend(self.kv_id().to_le_bytes());
+        out.extend(self.options.kv.dtype().id().to_le_bytes());
         out.extend(self.model.fingerprint().to_le_bytes());
         out.extend((self.done as u64).to_le_bytes());
         self.tokens[..self.done].iter().for_each(|token| out.extend(token.to_le_bytes()));
@@ -58,8 +57,8 @@ impl Session {
         if hash(content) != u64::from_le_bytes(*checksum) {
             return Err(damaged("its checksum is wrong"));
         }
-        if input.u32()? != self.kv_id() {
-            return Err(refused(format!("keys and values are not stored as {:?}", self.options.kv)));
+        if input.u32()? != self.options.kv.dtype().id() {
+            return Err(refused(format!("keys and values are not stored as {}", self.options.kv)));
         }
         if input.u64()? != self.model.fingerprint() {
             return Err(refused("it belongs to another model"));
@@ -95,13 +94,6 @@ impl Session {
             layers.push((first, input.take(len)?));
         }
         if input.0.is_empty() { Ok(layers) } else { Err(damaged("bytes are left over")) }
-    }
-
-    fn kv_id(&self) -> u32 {
-        match self.options.kv {
-            KvType::F16 => 0,
-            KvType::F32 => 1,
-        }
     }
 }
 

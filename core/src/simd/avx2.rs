@@ -114,6 +114,34 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn transpose(self, rows: [__m256; 8]) -> [__m256; 8] {
+        let (mut pairs, mut fours, mut columns) = (rows, rows, rows);
+        for i in 0..4 {
+            avx2! {
+                pairs[2 * i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+            }
+        }
+        for i in 0..2 {
+            for j in 0..2 {
+                let (a, b) = (pairs[4 * i + j], pairs[4 * i + 2 + j]);
+                avx2! {
+                    fours[4 * i + 2 * j] = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+                    fours[4 * i + 2 * j + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
+                }
+            }
+        }
+        // `fours[j]` holds numbers `j` and `j + 4` of rows 0 to 3, `fours[4 + j]` those of the others.
+        for j in 0..4 {
+            avx2! {
+                columns[j] = _mm256_permute2f128_ps::<0x20>(fours[j], fours[4 + j]);
+                columns[4 + j] = _mm256_permute2f128_ps::<0x31>(fours[j], fours[4 + j]);
+            }
+        }
+        columns
+    }
+
+    #[inline(always)]
     fn widen_f16(self, bits: [u16; 8]) -> __m256 {
         avx2!(_mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast())))
     }

@@ -69,6 +69,7 @@ impl Isa for Avx512 {
         fn neg_mul_add(a: __m256, b: __m256, c: __m256) -> __m256;
         fn max_abs(a: __m256, b: __m256) -> __m256;
         fn sum(v: __m256) -> f32;
+        fn transpose(rows: [__m256; 8]) -> [__m256; 8];
         fn widen_f16(bits: [u16; 8]) -> __m256;
         fn narrow_f16(v: __m256) -> [u16; 8];
         fn widen_bf16(bits: [u16; 8]) -> __m256;

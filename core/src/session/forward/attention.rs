@@ -16,7 +16,7 @@ impl Pass<'_> {
         let n = self.positions.n;
         let (q_dim, kv_dim, head_dim) = (attention.q_dim(), attention.kv_dim(), attention.head_dim);
         let (cx, model) = (&self.cx, self.model);
-        let Buffers { q, k, v, attended, o, angles, activations, .. } = &mut *self.buffers;
+        let Buffers { q, k, v, attended, scratch, o, angles, activations, .. } = &mut *self.buffers;
         let (q, k, v) = (&mut q[..n * q_dim], &mut k[..n * kv_dim], &v[..n * kv_dim]);
         match &attention.qk_norm {
             QkNorm::None => {}
@@ -43,7 +43,7 @@ impl Pass<'_> {
             softcap: attention.softcap,
             sinks: attention.sinks.map(|sinks| model.vector(sinks)),
         };
-        attend_by_text(cx, &queries, cache, self.texts, q, attended);
+        attend_by_text(cx, &queries, cache, self.texts, q, attended, scratch);
         if let Some(norm) = &attention.sub_norm {
             normalize(cx, weights(model, norm), q_dim, q_dim, attended);
         }
@@ -80,7 +80,7 @@ impl Pass<'_> {
         let (n_heads, rank) = (latent.n_heads, latent.rank);
         let (key_dim, value) = (latent.key_dim(), latent.value);
         let (cx, model) = (&self.cx, self.model);
-        let Buffers { q, k, attended, fused, head, head_out, o, angles, activations, .. } =
+        let Buffers { q, k, attended, scratch, fused, head, head_out, o, angles, activations, .. } =
             &mut *self.buffers;
         let (q, k) = (&mut q[..n * n_heads * key_dim], &mut k[..n * key_dim]);
         if let Some((rope, at)) = self.rope {
@@ -92,7 +92,7 @@ impl Pass<'_> {
         cache.write(cx.level, self.positions.first, k, &[]);
         let attended = &mut attended[..n * n_heads * rank];
         let queries = Queries { n_heads, scale: latent.scale, softcap: None, sinks: None };
-        attend_by_text(cx, &queries, cache, self.texts, q, attended);
+        attend_by_text(cx, &queries, cache, self.texts, q, attended, scratch);
         let values = &mut fused[..n * n_heads * value];
         let (head, head_out) = (&mut head[..n * rank], &mut head_out[..n * value]);
         for h in 0..n_heads {
@@ -166,13 +166,14 @@ fn attend_by_text(
     texts: &[Positions],
     mut q: &[f32],
     mut out: &mut [f32],
+    scratch: &mut [f32],
 ) {
     let KvShape { key, value, .. } = *cache.shape();
     for &text in texts {
         let of_text = |width: usize| text.n * queries.n_heads * width;
         let (text_q, next_q) = q.split_at(of_text(key));
         let (text_out, next_out) = out.split_at_mut(of_text(value));
-        attend(cx, queries, cache, text, text_q, text_out);
+        attend(cx, queries, cache, text, text_q, text_out, scratch);
         (q, out) = (next_q, next_out);
     }
 }
