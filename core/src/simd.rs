@@ -221,6 +221,12 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     }
     /// Converts from half precision, exactly.
     fn widen_f16(self, bits: [u16; 8]) -> Self::F32x8;
+    /// A half in every lane. Outer scales of blocks are often subnormal halves, which arithmetic on their bits as
+    /// `f32` takes a detour for.
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> Self::F32x8 {
+        self.splat(float16::f16_to_f32(bits))
+    }
     /// Converts to half precision, to nearest even.
     fn narrow_f16(self, v: Self::F32x8) -> [u16; 8];
     /// Converts from bfloat16, exactly.

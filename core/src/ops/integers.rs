@@ -62,6 +62,12 @@ pub(crate) fn halves<I: Isa, const N: usize, const AT: usize>(isa: I, blocks: &[
     isa.widen_f16(bits)
 }
 
+/// The half at byte `at` of a block, in every lane.
+#[inline(always)]
+pub(crate) fn half<I: Isa>(isa: I, block: &[u8], at: usize) -> I::F32x8 {
+    isa.splat_f16(u16::from_le_bytes(*part(block, at)))
+}
+
 /// The `N` bytes from `at` on.
 #[inline(always)]
 pub(crate) fn part<T, const N: usize>(bytes: &[T], at: usize) -> &[T; N] {

@@ -10,7 +10,7 @@ use super::float16::{read_f16, write_f16};
 use super::iq4_nl::LEVELS;
 use super::search::{Range, Table, symmetric_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, part};
+use crate::ops::integers::{Lanes, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the upper bits of the scales begin.
@@ -89,7 +89,7 @@ impl Lanes for IQ4_XS {
     #[inline(always)]
     fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
         let scale = isa.float_i8(group_scales(&blocks[0]));
-        (isa.mul(scale, isa.splat(read_f16(&blocks[0], 0))), isa.zero())
+        (isa.mul(scale, half(isa, &blocks[0], 0)), isa.zero())
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{affine_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, part};
+use crate::ops::integers::{Lanes, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the 2-bit integers begin; before them come the scales and minima.
@@ -72,15 +72,14 @@ impl Lanes for Q2_K {
     }
 
     #[inline(always)]
-    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], half: usize) -> (I::F32x8, I::F32x8) {
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], at: usize) -> (I::F32x8, I::F32x8) {
         // The scales and minima of 8 groups of 16: half a block's.
         let block = &blocks[0];
-        let both = u64::from_le_bytes(*part(block, 8 * half));
+        let both = u64::from_le_bytes(*part(block, 8 * at));
         let nibbles = u64::from_le_bytes([15; 8]);
         let scale = isa.float_u8((both & nibbles).to_le_bytes());
         let min = isa.float_u8((both >> 4 & nibbles).to_le_bytes());
-        let (outer_scale, outer_min) = (read_f16(block, OUTER), read_f16(block, OUTER + 2));
-        (isa.mul(scale, isa.splat(outer_scale)), isa.mul(min, isa.splat(outer_min)))
+        (isa.mul(scale, half(isa, block, OUTER)), isa.mul(min, half(isa, block, OUTER + 2)))
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, symmetric_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, part};
+use crate::ops::integers::{Lanes, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the two low bits begin; before them come the third bits.
@@ -91,9 +91,9 @@ impl Lanes for Q3_K {
     }
 
     #[inline(always)]
-    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], half: usize) -> (I::F32x8, I::F32x8) {
-        let scale = isa.float_i8(*part(&group_scales(&blocks[0]), 8 * half));
-        let scale = isa.mul(scale, isa.splat(read_f16(&blocks[0], OUTER)));
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], at: usize) -> (I::F32x8, I::F32x8) {
+        let scale = isa.float_i8(*part(&group_scales(&blocks[0]), 8 * at));
+        let scale = isa.mul(scale, half(isa, &blocks[0], OUTER));
         (scale, isa.mul(scale, isa.splat(4.0)))
     }
 

@@ -9,7 +9,7 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{affine_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, part};
+use crate::ops::integers::{Lanes, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the outer scale lies, and behind it the outer minimum.
@@ -60,8 +60,8 @@ pub(super) fn scales_and_mins(block: &[u8], scale: &mut [f32], min: &mut [f32]) 
 #[inline(always)]
 pub(super) fn lane_factors<I: Isa>(isa: I, block: &[u8]) -> (I::F32x8, I::F32x8) {
     let (scales, mins) = group_scales(&block[SCALES..]);
-    let (outer_scale, outer_min) = (read_f16(block, OUTER), read_f16(block, OUTER + 2));
-    (isa.mul(isa.float_u8(scales), isa.splat(outer_scale)), isa.mul(isa.float_u8(mins), isa.splat(outer_min)))
+    let (outer_scale, outer_min) = (half(isa, block, OUTER), half(isa, block, OUTER + 2));
+    (isa.mul(isa.float_u8(scales), outer_scale), isa.mul(isa.float_u8(mins), outer_min))
 }
 
 impl Format for Q4_K {

@@ -9,7 +9,7 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, symmetric_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, part};
+use crate::ops::integers::{Lanes, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the upper bits begin; before them come the nibbles.
@@ -80,9 +80,9 @@ impl Lanes for Q6_K {
     }
 
     #[inline(always)]
-    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], half: usize) -> (I::F32x8, I::F32x8) {
-        let scale = isa.float_i8(part::<_, 8>(&blocks[0], SCALES + 8 * half).map(|scale| scale as i8));
-        let scale = isa.mul(scale, isa.splat(read_f16(&blocks[0], OUTER)));
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], at: usize) -> (I::F32x8, I::F32x8) {
+        let scale = isa.float_i8(part::<_, 8>(&blocks[0], SCALES + 8 * at).map(|scale| scale as i8));
+        let scale = isa.mul(scale, half(isa, &blocks[0], OUTER));
         (scale, isa.mul(scale, isa.splat(32.0)))
     }
 

@@ -12,7 +12,7 @@ use core::array;
 use super::float16::{read_f16, write_f16};
 use super::ternary::{block_scale, codes};
 use super::{Format, Quantized, decode_groups, meets_integers};
-use crate::ops::integers::{Lanes, Sign};
+use crate::ops::integers::{Lanes, Sign, half};
 use crate::simd::Isa;
 
 /// The runs of bytes: where each begins, its length, and how many digits its bytes hold.
@@ -93,7 +93,7 @@ impl Lanes for TQ1_0 {
 
     #[inline(always)]
     fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
-        let scale = isa.splat(read_f16(&blocks[0], OUTER));
+        let scale = half(isa, &blocks[0], OUTER);
         (scale, scale)
     }
 

@@ -8,7 +8,7 @@
 use super::float16::{read_f16, write_f16};
 use super::ternary::{block_scale, codes};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, part};
+use crate::ops::integers::{Lanes, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the scale lies; before it come the integers.
@@ -67,7 +67,7 @@ impl Lanes for TQ2_0 {
 
     #[inline(always)]
     fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
-        let scale = isa.splat(read_f16(&blocks[0], OUTER));
+        let scale = half(isa, &blocks[0], OUTER);
         (scale, scale)
     }
 

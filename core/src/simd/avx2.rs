@@ -147,6 +147,11 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn splat_f16(self, bits: u16) -> __m256 {
+        avx2!(_mm256_cvtph_ps(_mm_set1_epi16(bits as i16)))
+    }
+
+    #[inline(always)]
     fn narrow_f16(self, v: __m256) -> [u16; 8] {
         let mut bits = [0u16; 8];
         avx2! {

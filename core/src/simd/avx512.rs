@@ -71,6 +71,7 @@ impl Isa for Avx512 {
         fn sum(v: __m256) -> f32;
         fn transpose(rows: [__m256; 8]) -> [__m256; 8];
         fn widen_f16(bits: [u16; 8]) -> __m256;
+        fn splat_f16(bits: u16) -> __m256;
         fn narrow_f16(v: __m256) -> [u16; 8];
         fn widen_bf16(bits: [u16; 8]) -> __m256;
         fn float_u8(x: [u8; 8]) -> __m256;

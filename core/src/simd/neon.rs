@@ -118,6 +118,11 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    fn splat_f16(self, bits: u16) -> F32x8 {
+        neon!([vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))); 2])
+    }
+
+    #[inline(always)]
     fn narrow_f16(self, v: F32x8) -> [u16; 8] {
         let mut bits = [0; 8];
         neon! {
