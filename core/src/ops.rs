@@ -4,6 +4,8 @@ pub mod activations;
 pub(crate) mod attention;
 pub(crate) mod decoded;
 pub(crate) mod elementwise;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod float_panel;
 pub(crate) mod floats;
 pub(crate) mod integers;
 pub mod matmul;

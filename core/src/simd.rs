@@ -59,6 +59,7 @@ pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use wide::{Wide, WideKernel};
 
+use crate::ops::floats::{self, Floats};
 use crate::ops::integers::{self, Lanes};
 use crate::ops::matmul::Rows;
 use crate::quant::float16;
@@ -270,6 +271,12 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         integers::tokens::<F, Self>(self, rows);
+    }
+
+    /// The same for float weights.
+    #[inline(always)]
+    fn float_tokens<F: Floats>(self, rows: Rows<'_, '_>) {
+        floats::tokens::<F, Self>(self, rows);
     }
 
     /// Nothing yet: a sum's start.

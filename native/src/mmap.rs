@@ -22,5 +22,9 @@ pub(crate) fn map(path: &Path) -> io::Result<Bytes> {
     // SAFETY: the map is only read. That nobody changes the file meanwhile is asked of the caller; the engine reads
     // bytes through checked accesses whatever they are, as the format's checks never stand in for bounds checks.
     let map = unsafe { Mmap::map(&file) }?;
+    // Weights are streamed, and pages of 4 KB end every stream of the processor's prefetcher. Where the file is not in
+    // memory yet, this makes Linux read it in pages of 2 MB if it can; a wish, so that a refusal does not matter.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
     Ok(Bytes::new(map))
 }

@@ -5,7 +5,7 @@ use crate::quant::Format;
 use crate::simd::Isa;
 
 /// A format whose weights are numbers that a vector loads as they lie.
-pub(crate) trait Floats: Format {
+pub trait Floats: Format {
     /// The bytes of eight weights.
     type Eight: AsMut<[u8]>;
 
@@ -22,8 +22,12 @@ pub(crate) trait Floats: Format {
 /// Multiplies rows with one token or several, whichever there are.
 #[inline(always)]
 pub(crate) fn run<F: Floats, I: Isa>(isa: I, rows: Rows<'_, '_>) {
+    if rows.x.tokens() == 1 { tiles::<F, I, 4, 1>(isa, rows) } else { isa.float_tokens::<F>(rows) }
+}
+
+#[inline(always)]
+pub(crate) fn tokens<F: Floats, I: Isa>(isa: I, rows: Rows<'_, '_>) {
     match rows.x.tokens() {
-        1 => tiles::<F, I, 4, 1>(isa, rows),
         6.. if I::REGISTERS >= 32 => tiles::<F, I, 4, 6>(isa, rows),
         _ => tiles::<F, I, 2, 4>(isa, rows),
     }

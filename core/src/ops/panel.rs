@@ -24,7 +24,7 @@ use crate::simd::{Wide, WideKernel};
 const PIECE: usize = 8;
 
 /// Rows in a group, and in the two groups that a tile multiplies together.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 const ROWS: usize = 2 * LANES;
 
 /// 256 weights of 16 rows, in no format any more.
@@ -112,13 +112,35 @@ fn unpack<F: Lanes, I: Wide>(isa: I, rows: [&[F::Block]; LANES], to: &mut Weight
 }
 
 /// Where a tile's sums go.
-struct Place<'a, 'b> {
-    out: &'a mut Columns<'b, f32>,
+pub(super) struct Place<'a, 'b> {
+    pub out: &'a mut Columns<'b, f32>,
     /// Whether the sums are the outputs' first part, or are added to what is there.
-    first: bool,
-    r: usize,
-    n_rows: usize,
-    t: usize,
+    pub first: bool,
+    pub r: usize,
+    pub n_rows: usize,
+    pub t: usize,
+}
+
+impl Place<'_, '_> {
+    /// Puts the sums of the tile's token `t`, a lane for each row; what is beyond `n_rows` goes nowhere.
+    #[inline(always)]
+    pub fn put<I: Wide, const GROUPS: usize>(&mut self, isa: I, t: usize, sums: [I::F32x16; GROUPS]) {
+        let out = &mut self.out.row(self.t + t)[self.r..][..self.n_rows];
+        if out.len() == GROUPS * LANES {
+            for (out, sums) in out.as_chunks_mut().0.iter_mut().zip(sums) {
+                let sums = if self.first { sums } else { isa.add_wide(isa.load_wide(out), sums) };
+                isa.store_wide(sums, out);
+            }
+            return;
+        }
+        for (out, sums) in out.chunks_mut(LANES).zip(sums) {
+            let mut last = [0.0; LANES];
+            isa.store_wide(sums, &mut last);
+            for (out, sum) in out.iter_mut().zip(last) {
+                *out = if self.first { sum } else { *out + sum };
+            }
+        }
+    }
 }
 
 /// Multiplies one tile and returns how many tokens it took.
@@ -169,7 +191,7 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
     fn run<I: Wide>(self, isa: I) {
-        let Self { weights, groups, offset, mins, x, stride, place } = self;
+        let Self { weights, groups, offset, mins, x, stride, mut place } = self;
         let ahead = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_wide(0.0); 2]; TOKENS];
         for t in 0..TOKENS {
@@ -238,21 +260,7 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
             }
         }
         for t in 0..TOKENS {
-            let out = &mut place.out.row(place.t + t)[place.r..][..place.n_rows];
-            if let Some(out) = out.first_chunk_mut::<ROWS>() {
-                for (out, sums) in out.as_chunks_mut().0.iter_mut().zip(sums[t]) {
-                    let sums = if place.first { sums } else { isa.add_wide(isa.load_wide(out), sums) };
-                    isa.store_wide(sums, out);
-                }
-            } else {
-                for (out, sums) in out.chunks_mut(LANES).zip(sums[t]) {
-                    let mut last = [0.0; LANES];
-                    isa.store_wide(sums, &mut last);
-                    for (out, sum) in out.iter_mut().zip(last) {
-                        *out = if place.first { sum } else { *out + sum };
-                    }
-                }
-            }
+            place.put(isa, t, sums[t]);
         }
     }
 }

@@ -4,8 +4,10 @@
 //! (`vpdpbusd`) instead of three. The 512-bit registers carry [`Wide`]: sixteen rows side by side.
 
 use super::{Avx2, Isa, Kernel, Wide, WideKernel};
+use crate::ops::floats::{self, Floats};
+use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
-use crate::ops::{integers::Lanes, panel};
+use crate::ops::{float_panel, panel};
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI, and all that [`Avx2`] proves.
@@ -107,6 +109,14 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         panel::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
+    fn float_tokens<F: Floats>(self, rows: Rows<'_, '_>) {
+        if rows.x.tokens() < 4 {
+            return floats::tokens::<F, Self>(self, rows);
+        }
+        float_panel::tokens::<F, Self>(self, rows);
     }
 }
 
