@@ -14,3 +14,4 @@ pub(crate) mod norm;
 pub(crate) mod panel;
 pub(crate) mod recurrent;
 pub(crate) mod rope;
+pub(crate) mod ternary;

@@ -112,6 +112,9 @@ pub trait Format {
     /// What its weights are multiplied with.
     const MEETS: Meets = Meets::Decoded;
 
+    /// Which activations share a scale where its integers meet them alone.
+    const ROUNDING: Rounding = Rounding::Groups;
+
     /// Multiplies rows with tokens, the way that [`Self::MEETS`] says.
     #[inline(always)]
     fn multiply<I: Isa>(isa: I, rows: Rows<'_, '_>) {
@@ -149,6 +152,29 @@ pub enum Meets {
     /// As integers, with rounded activations.
     Integers,
 }
+
+/// Which activations share a scale when they are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// 32 neighbours.
+    Groups,
+    /// All of a token, as models with ternary weights are trained.
+    Tokens,
+}
+
+/// The lines of a [`Format`] whose weights are ternary and meet integers through [`crate::ops::ternary`].
+macro_rules! meets_ternary {
+    () => {
+        const MEETS: $crate::quant::Meets = $crate::quant::Meets::Integers;
+        const ROUNDING: $crate::quant::Rounding = $crate::quant::Rounding::Tokens;
+
+        #[inline(always)]
+        fn multiply<I: $crate::simd::Isa>(isa: I, rows: $crate::ops::matmul::Rows<'_, '_>) {
+            $crate::ops::ternary::run::<Self, I>(isa, rows);
+        }
+    };
+}
+use meets_ternary;
 
 /// The lines of a [`Format`] whose weights meet integers through [`crate::ops::integers::Lanes`].
 macro_rules! meets_integers {
@@ -219,6 +245,7 @@ struct Facts {
     tail: usize,
     read_tail: fn(&[u8]) -> f32,
     meets: Meets,
+    rounding: Rounding,
     decode: fn(&[u8], &mut [f32]),
     encode: EncodeRows,
 }
@@ -233,6 +260,7 @@ impl Facts {
             tail: F::TAIL,
             read_tail: F::read_tail,
             meets: F::MEETS,
+            rounding: F::ROUNDING,
             decode: decode_blocks::<F>,
             encode: encode_rows::<F>,
         }
@@ -335,6 +363,11 @@ impl Dtype {
     /// How weights of this type meet activations.
     pub const fn meets(self) -> Meets {
         self.facts().meets
+    }
+
+    /// Which activations share a scale where integers of this type meet them alone.
+    pub const fn rounding(self) -> Rounding {
+        self.facts().rounding
     }
 
     /// Bytes of a row of `cols` elements, or `None` when that is not whole blocks or does not fit a `usize`.

@@ -62,6 +62,7 @@ pub use wide::{Wide, WideKernel};
 use crate::ops::floats::{self, Floats};
 use crate::ops::integers::{self, Lanes};
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 use crate::quant::float16;
 
 /// An instruction set that this processor has, and with it the way into its kernels.
@@ -265,6 +266,25 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     fn dot_u7(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
     /// Products of signed `w` and signed `x`, which must be at least -127, summed by fours.
     fn dot_i8(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
+
+    /// `a + b`.
+    fn add_i32(self, a: Self::I32x8, b: Self::I32x8) -> Self::I32x8;
+
+    /// Products of 128 unsigned `w`, at most 3, and 128 signed `x`, at least -127, summed by fours and added to `sum`.
+    #[inline(always)]
+    fn dot_u2(self, w: [Self::I8x32; 4], x: &[[u8; 32]; 4], sum: Self::I32x8) -> Self::I32x8 {
+        let low = self
+            .add_i32(self.dot_u7(w[0], self.load_bytes(&x[0])), self.dot_u7(w[1], self.load_bytes(&x[1])));
+        let high = self
+            .add_i32(self.dot_u7(w[2], self.load_bytes(&x[2])), self.dot_u7(w[3], self.load_bytes(&x[3])));
+        self.add_i32(sum, self.add_i32(low, high))
+    }
+
+    /// [`Self::tokens`] for ternary weights and activations that share a scale.
+    #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::tokens::<F, Self>(self, rows);
+    }
 
     /// Multiplies rows of integer weights with several tokens: a way round the generic kernel for instruction sets
     /// that can do more than this trait asks.

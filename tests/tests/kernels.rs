@@ -2,7 +2,7 @@
 
 use motelm_core::exec::{Executor, Inline};
 use motelm_core::ops::matmul::{Activations, Cx, Input, Matrix, Precision, matmul};
-use motelm_core::quant::{Dtype, Meets, dequantize, dequantize_tensor, quantize};
+use motelm_core::quant::{Dtype, Meets, Rounding, dequantize, dequantize_tensor, quantize};
 use motelm_core::simd::{self, Level};
 use motelm_tests::levels;
 #[cfg(target_arch = "wasm32")]
@@ -71,14 +71,18 @@ fn product(cx: &Cx<'_>, w: &Matrix<'_>, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// What `Activations` promises: 32 values share a scale of `max / 127` and become integers.
-fn rounded(x: &[f32], cols: usize) -> Vec<f32> {
+/// What `Activations` promises: 32 values, or all of a token, share a scale of `max / 127` and become integers.
+fn rounded(x: &[f32], cols: usize, rounding: Rounding) -> Vec<f32> {
+    let shared = match rounding {
+        Rounding::Groups => 32,
+        Rounding::Tokens => cols,
+    };
     let group = |x: &[f32]| {
         let scale = x.iter().fold(0f32, |max, x| max.max(x.abs())) / 127.0;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
         x.iter().map(|x| scale * (x * inverse).round_ties_even()).collect::<Vec<_>>()
     };
-    x.chunks(cols).flat_map(|x| x.chunks(32)).flat_map(group).collect()
+    x.chunks(cols).flat_map(|x| x.chunks(shared)).flat_map(group).collect()
 }
 
 /// Row lengths to try: whole blocks, also where they do not fill a step or a vector.
@@ -114,7 +118,7 @@ fn every_format_on_every_level_is_the_sum_of_products() {
 fn check_levels(w: &Matrix<'_>, weights: &[f32], x: &[f32]) {
     for precision in [Precision::Exact, Precision::Fast] {
         let x_used = match (precision, w.dtype().meets()) {
-            (Precision::Fast, Meets::Integers) => rounded(x, w.cols()),
+            (Precision::Fast, Meets::Integers) => rounded(x, w.cols(), w.dtype().rounding()),
             _ => x.to_vec(),
         };
         let rows = || weights.chunks_exact(w.cols());
@@ -163,6 +167,58 @@ fn large_products_are_the_same_on_threads() {
                 let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
                 let threads = Cx { exec: &Scoped, ..cx };
                 assert_eq!(product(&cx, &w, &x), product(&threads, &w, &x), "{dtype} {}", level.name());
+            }
+        }
+    }
+}
+
+/// One scale for the tensor, one for the token, and integers between them: nothing is rounded on the way.
+#[test]
+fn ternary_products_are_the_same_on_every_level() {
+    let mut random = Random(8);
+    // Longer than what is unpacked at once, and not a whole number of steps.
+    let (rows, cols) = (67, 128 * 71);
+    let bytes = encoded(Dtype::I2_S, rows, cols, || random.normal());
+    let w = Matrix::new(Dtype::I2_S, rows, cols, &bytes).unwrap();
+    let x = random.normals(14 * cols);
+    let of =
+        |level, tokens: &[f32]| product(&Cx { level, exec: &Inline, precision: Precision::Fast }, &w, tokens);
+    let expected = of(Level::Scalar, &x);
+    for level in levels() {
+        assert_eq!(of(level, &x), expected, "{}", level.name());
+        for (i, token) in x.chunks(cols).enumerate() {
+            assert_eq!(of(level, token), expected[i * rows..][..rows], "{} token {i}", level.name());
+        }
+    }
+}
+
+/// Ternary weights beside others that read the same activations: those are rounded by groups.
+#[test]
+fn ternary_weights_take_what_others_need() {
+    let mut random = Random(9);
+    for dtype in [Dtype::I2_S, Dtype::TQ1_0, Dtype::TQ2_0] {
+        let (rows, cols) = (5, 512);
+        let bytes = encoded(dtype, rows, cols, || random.normal());
+        let mut weights = vec![0.0; rows * cols];
+        dequantize_tensor(dtype, &bytes, &mut weights).unwrap();
+        let w = Matrix::new(dtype, rows, cols, &bytes).unwrap();
+        let x = random.normals(3 * cols);
+        let used = rounded(&x, cols, Rounding::Groups);
+        for level in levels() {
+            let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
+            let mut activations = Activations::new(3, cols);
+            let input = activations.prepare(&cx, &x, cols, [dtype, Dtype::Q8_0]);
+            let mut out = vec![0.0; 3 * rows];
+            matmul(&cx, &w, &input, &mut out);
+            for (i, found) in out.into_iter().enumerate() {
+                let (t, r) = (i / rows, i % rows);
+                let (sum, tolerance) =
+                    sum_of_products(&weights[r * cols..][..cols], &used[t * cols..][..cols]);
+                assert!(
+                    (f64::from(found) - sum).abs() <= tolerance,
+                    "{dtype} {}: {found} {sum}",
+                    level.name()
+                );
             }
         }
     }

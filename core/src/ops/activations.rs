@@ -1,6 +1,7 @@
 //! What a layer's matrices multiply: the tokens' values, and the same rounded to bytes when that is of use.
 //!
 //! Integer weights meet integer activations: every 32 values share the scale `max |x| / 127` and become signed bytes.
+//! Ternary weights alone meet activations of which all of a token share it.
 //! The rounding is done once for all matrices that read the same values (query, key and value; gate and up). Formats
 //! whose weights have a minimum need the sum of the activations of its group too, so that is kept beside them.
 
@@ -8,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::matmul::{Cx, Precision};
 use crate::exec;
-use crate::quant::{Dtype, Meets};
+use crate::quant::{Dtype, Meets, Rounding};
 use crate::simd::{Isa, Kernel};
 
 /// Values in a [`Step`].
@@ -42,9 +43,18 @@ impl Step {
     }
 }
 
+/// What the values of a token share that are rounded together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Token {
+    pub scale: f32,
+    /// The sum of the integers.
+    pub total: i32,
+}
+
 /// Buffers for rounded activations, allocated once.
 pub struct Activations {
     steps: Vec<Step>,
+    tokens: Vec<Token>,
 }
 
 /// The values that [`super::matmul::matmul`] multiplies with: `tokens x cols`.
@@ -54,6 +64,8 @@ pub struct Input<'a> {
     pub(crate) cols: usize,
     /// The rounded values, `cols / 256` steps (rounded up) for each token; none when no matrix wanted them.
     pub(crate) steps: &'a [Step],
+    /// What the values of each token share; none when they were rounded by groups.
+    pub(crate) per_token: &'a [Token],
 }
 
 impl<'a> Input<'a> {
@@ -63,7 +75,7 @@ impl<'a> Input<'a> {
     /// When `x` is not whole rows of `cols`.
     pub fn new(x: &'a [f32], cols: usize) -> Self {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
-        Self { x, cols, steps: &[] }
+        Self { x, cols, steps: &[], per_token: &[] }
     }
 
     /// How many tokens these are.
@@ -88,12 +100,13 @@ impl Activations {
     pub fn new(max_tokens: usize, max_cols: usize) -> Self {
         let mut steps = Vec::new();
         steps.resize(max_tokens * max_cols.div_ceil(STEP), Step::ZERO);
-        Self { steps }
+        Self { steps, tokens: alloc::vec![Token::default(); max_tokens] }
     }
 
     /// What [`Self::new`] will allocate, in bytes; `None` beyond a `usize`.
     pub fn bytes(max_tokens: usize, max_cols: usize) -> Option<usize> {
-        max_tokens.checked_mul(max_cols.div_ceil(STEP))?.checked_mul(size_of::<Step>())
+        let steps = max_tokens.checked_mul(max_cols.div_ceil(STEP))?.checked_mul(size_of::<Step>())?;
+        steps.checked_add(max_tokens.checked_mul(size_of::<Token>())?)
     }
 
     /// Makes `x`, `tokens x cols`, ready for matrices of the types `weights`; rounds only if one of them wants that.
@@ -108,17 +121,25 @@ impl Activations {
         weights: impl IntoIterator<Item = Dtype>,
     ) -> Input<'a> {
         let input = Input::new(x, cols);
-        if cx.precision == Precision::Exact
-            || !weights.into_iter().any(|dtype| dtype.meets() == Meets::Integers)
-        {
+        let integers = weights.into_iter().filter(|dtype| dtype.meets() == Meets::Integers);
+        let rounding = integers.map(Dtype::rounding).reduce(|a, b| if a == b { a } else { Rounding::Groups });
+        let Some(rounding) = rounding.filter(|_| cx.precision == Precision::Fast) else {
             return input;
-        }
-        let per_token = cols.div_ceil(STEP);
-        let steps = &mut self.steps[..input.tokens() * per_token];
-        exec::for_chunks(cx.exec, steps, per_token, |token, steps| {
-            cx.level.run(Round { x: &x[token * cols..][..cols], steps });
+        };
+        let n_steps = cols.div_ceil(STEP);
+        let steps = &mut self.steps[..input.tokens() * n_steps];
+        exec::for_chunks(cx.exec, steps, n_steps, |token, steps| {
+            cx.level.run(Round { x: &x[token * cols..][..cols], steps, rounding });
         });
-        Input { steps, ..input }
+        if rounding == Rounding::Groups {
+            return Input { steps, ..input };
+        }
+        let tokens = &mut self.tokens[..input.tokens()];
+        for (token, steps) in tokens.iter_mut().zip(steps.chunks_exact(n_steps)) {
+            let sums = steps.iter().flat_map(|step| step.q_sum.as_flattened());
+            *token = Token { scale: steps[0].scale[0], total: sums.sum() };
+        }
+        Input { steps, per_token: tokens, ..input }
     }
 }
 
@@ -126,6 +147,7 @@ impl Activations {
 struct Round<'a> {
     x: &'a [f32],
     steps: &'a mut [Step],
+    rounding: Rounding,
 }
 
 impl Kernel for Round<'_> {
@@ -133,32 +155,58 @@ impl Kernel for Round<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
+        let shared = match self.rounding {
+            Rounding::Groups => None,
+            Rounding::Tokens => Some(greatest_of_all(isa, self.x)),
+        };
         for (x, step) in self.x.chunks(STEP).zip(self.steps) {
             let (whole, rest) = x.as_chunks::<32>();
             for (group, x) in whole.iter().enumerate() {
-                round_group(isa, x, step, group);
+                round_group(isa, x, shared, step, group);
             }
             if rest.is_empty() && whole.len() == STEP / 32 {
                 continue;
             }
             let mut last = [0.0; 32];
             last[..rest.len()].copy_from_slice(rest);
-            round_group(isa, &last, step, whole.len());
+            round_group(isa, &last, shared, step, whole.len());
             for group in whole.len() + 1..STEP / 32 {
-                round_group(isa, &[0.0; 32], step, group);
+                round_group(isa, &[0.0; 32], shared, step, group);
             }
         }
     }
 }
 
+/// The greatest magnitude.
 #[inline(always)]
-fn round_group<I: Isa>(isa: I, x: &[f32; 32], step: &mut Step, group: usize) {
+fn greatest_of_all<I: Isa>(isa: I, x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<8>();
+    let mut max = isa.zero();
+    for x in whole {
+        max = isa.max_abs(max, isa.load(x));
+    }
+    let mut last = [0.0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    greatest(isa, isa.max_abs(max, isa.load(&last)))
+}
+
+/// The greatest lane, none of which has a sign.
+#[inline(always)]
+fn greatest<I: Isa>(isa: I, max: I::F32x8) -> f32 {
+    // Lane by lane in integers: NaN and infinity reach the scale, and through it every output.
+    f32::from_bits(isa.to_array(max).into_iter().fold(0, |max, x| x.to_bits().max(max)))
+}
+
+/// Rounds 32 values by their greatest magnitude, or by one that they share with others.
+#[inline(always)]
+fn round_group<I: Isa>(isa: I, x: &[f32; 32], shared: Option<f32>, step: &mut Step, group: usize) {
     let x = x.as_chunks::<8>().0;
     let v = [isa.load(&x[0]), isa.load(&x[1]), isa.load(&x[2]), isa.load(&x[3])];
-    let max = isa.max_abs(isa.max_abs(v[0], v[1]), isa.max_abs(v[2], v[3]));
-    // Lane by lane in integers: NaN and infinity reach the scale, and through it every output.
-    let max = isa.to_array(max).into_iter().fold(0, |max, x| x.to_bits().max(max));
-    let scale = f32::from_bits(max) / 127.0;
+    let max = match shared {
+        Some(max) => max,
+        None => greatest(isa, isa.max_abs(isa.max_abs(v[0], v[1]), isa.max_abs(v[2], v[3]))),
+    };
+    let scale = max / 127.0;
     // The smallest subnormals have no finite inverse; they round to zero.
     let inverse = if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 };
     let inverse = isa.splat(inverse);

@@ -7,8 +7,9 @@
 //! Microsoft's fork of the reference; the mainline knows nothing of it.
 
 use super::ternary::codes;
-use super::{Format, Quantized, decode_groups, meets_integers};
+use super::{Format, Quantized, decode_groups, meets_ternary};
 use crate::ops::integers::{Lanes, Sign};
+use crate::ops::ternary::Ternary;
 use crate::simd::Isa;
 
 /// Ternary, 2 bits per weight.
@@ -16,7 +17,7 @@ use crate::simd::Isa;
 pub struct I2_S;
 
 impl Format for I2_S {
-    meets_integers!();
+    meets_ternary!();
 
     const ID: u32 = 36;
     const BLOCK: usize = 128;
@@ -80,6 +81,8 @@ impl Quantized for I2_S {
         min[0] = 0.0;
     }
 }
+
+impl Ternary for I2_S {}
 
 impl Lanes for I2_S {
     type Block = [u8; Self::BYTES];

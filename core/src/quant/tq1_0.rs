@@ -11,8 +11,9 @@ use core::array;
 
 use super::float16::{read_f16, write_f16};
 use super::ternary::{block_scale, codes};
-use super::{Format, Quantized, decode_groups, meets_integers};
+use super::{Format, Quantized, decode_groups, meets_ternary};
 use crate::ops::integers::{Lanes, Sign, half};
+use crate::ops::ternary::Ternary;
 use crate::simd::Isa;
 
 /// The runs of bytes: where each begins, its length, and how many digits its bytes hold.
@@ -25,7 +26,7 @@ pub const OUTER: usize = 52;
 pub struct TQ1_0;
 
 impl Format for TQ1_0 {
-    meets_integers!();
+    meets_ternary!();
 
     const ID: u32 = 34;
     const BLOCK: usize = 256;
@@ -80,6 +81,8 @@ impl Quantized for TQ1_0 {
         min[0] = 0.0;
     }
 }
+
+impl Ternary for TQ1_0 {}
 
 impl Lanes for TQ1_0 {
     type Block = [u8; Self::BYTES];

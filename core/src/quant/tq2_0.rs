@@ -7,8 +7,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::ternary::{block_scale, codes};
-use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use super::{Format, Quantized, decode_groups, meets_ternary, planes};
 use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::ops::ternary::Ternary;
 use crate::simd::Isa;
 
 /// Where the scale lies; before it come the integers.
@@ -19,7 +20,7 @@ pub const OUTER: usize = 64;
 pub struct TQ2_0;
 
 impl Format for TQ2_0 {
-    meets_integers!();
+    meets_ternary!();
 
     const ID: u32 = 35;
     const BLOCK: usize = 256;
@@ -54,6 +55,8 @@ impl Quantized for TQ2_0 {
         min[0] = 0.0;
     }
 }
+
+impl Ternary for TQ2_0 {}
 
 impl Lanes for TQ2_0 {
     type Block = [u8; Self::BYTES];

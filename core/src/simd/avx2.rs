@@ -263,6 +263,24 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn add_i32(self, a: __m256i, b: __m256i) -> __m256i {
+        avx2!(_mm256_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn dot_u2(self, w: [__m256i; 4], x: &[[u8; 32]; 4], sum: __m256i) -> __m256i {
+        avx2! {
+            // Pairs of products and their sums stay in 16 bits: 4 * 2 * 3 * 127 fits.
+            let first = _mm256_maddubs_epi16(w[0], self.load_bytes(&x[0]));
+            let second = _mm256_maddubs_epi16(w[1], self.load_bytes(&x[1]));
+            let third = _mm256_maddubs_epi16(w[2], self.load_bytes(&x[2]));
+            let fourth = _mm256_maddubs_epi16(w[3], self.load_bytes(&x[3]));
+            let pairs = _mm256_add_epi16(_mm256_add_epi16(first, second), _mm256_add_epi16(third, fourth));
+            _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: __m256i, x: __m256i) -> __m256i {
         // Pairs of products are summed in 16 bits: 2 * 127 * 127 fits.
         avx2!(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)))

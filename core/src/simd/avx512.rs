@@ -7,6 +7,7 @@ use super::{Avx2, Isa, Kernel, Wide, WideKernel};
 use crate::ops::floats::{self, Floats};
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 use crate::ops::{float_panel, panel};
 use core::arch::x86_64::*;
 
@@ -88,6 +89,7 @@ impl Isa for Avx512 {
         fn or(a: __m256i, b: __m256i) -> __m256i;
         fn lookup(table: &[i8; 16], index: __m256i) -> __m256i;
         fn round(v: [__m256; 4]) -> __m256i;
+        fn add_i32(a: __m256i, b: __m256i) -> __m256i;
     }
 
     #[inline(always)]
@@ -104,6 +106,19 @@ impl Isa for Avx512 {
     fn dot_i8(self, w: __m256i, x: __m256i) -> __m256i {
         // As with AVX2: |w| * (x * sign w).
         avx512!(self.dot_u7(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)))
+    }
+
+    #[inline(always)]
+    fn dot_u2(self, w: [__m256i; 4], x: &[[u8; 32]; 4], mut sum: __m256i) -> __m256i {
+        sum = avx512!(_mm256_dpbusd_epi32(sum, w[0], self.load_bytes(&x[0])));
+        sum = avx512!(_mm256_dpbusd_epi32(sum, w[1], self.load_bytes(&x[1])));
+        sum = avx512!(_mm256_dpbusd_epi32(sum, w[2], self.load_bytes(&x[2])));
+        avx512!(_mm256_dpbusd_epi32(sum, w[3], self.load_bytes(&x[3])))
+    }
+
+    #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::wide::tokens::<F, Self>(self, rows);
     }
 
     #[inline(always)]

@@ -249,6 +249,11 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    fn add_i32(self, a: I32x8, b: I32x8) -> I32x8 {
+        neon!([vaddq_s32(a[0], b[0]), vaddq_s32(a[1], b[1])])
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: I8x32, x: I8x32) -> I32x8 {
         // Up to 127, unsigned and signed bytes are the same.
         self.dot_i8(w, x)

@@ -158,6 +158,11 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn add_i32(self, a: [i32; 8], b: [i32; 8]) -> [i32; 8] {
+        from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: [u8; 32], x: [u8; 32]) -> [i32; 8] {
         from_fn(|i| (4 * i..4 * i + 4).map(|j| i32::from(w[j]) * i32::from(x[j] as i8)).sum())
     }

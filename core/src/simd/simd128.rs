@@ -223,6 +223,11 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn add_i32(self, a: Pair, b: Pair) -> Pair {
+        both(a, b, |a, b| i32x4_add(a, b))
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: Pair, x: Pair) -> Pair {
         // Up to 127, unsigned and signed bytes are the same.
         both(w, x, dot)
