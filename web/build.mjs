@@ -1,6 +1,6 @@
 // Builds dist/ from src/ and from the modules in wasm/: the worker as one script, the package, the embedded modules.
 import { build } from 'esbuild';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { deflateSync } from 'node:zlib';
 
 // All share one set of bindings, which is bundled with the worker.
@@ -9,6 +9,8 @@ const here = (path) => new URL(path, import.meta.url).pathname;
 
 await rm(here('dist'), { recursive: true, force: true });
 await mkdir(here('dist/wasm'), { recursive: true });
+// npm packs nothing from outside of the folder.
+for (const licence of ['LICENSE-MIT', 'LICENSE-APACHE']) await copyFile(here(`../${licence}`), here(licence));
 
 const common = {
   bundle: true,

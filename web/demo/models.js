@@ -38,12 +38,12 @@ export async function load(next, { title, quietly = false } = {}) {
   mark('busy', title ?? 'Loading…', '');
   if (!quietly) $('models').scrollTop = 0;
   try {
-    const onProgress = ({ phase, loaded, total }) => {
-      if (total) $('loading-bar').value = loaded / total;
+    const onProgress = ({ phase, loaded, total, ratio }) => {
+      if (ratio) $('loading-bar').value = ratio;
       const how = { download: 'Downloading', cache: 'From this browser', read: 'Reading', ready: 'Starting' }[phase];
       const share = total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded);
       $('loading-text').textContent = `${how}: ${share}`;
-      mark('busy', title ?? 'Loading…', total ? `${Math.floor((loaded / total) * 100)} %` : share);
+      mark('busy', title ?? 'Loading…', ratio ? `${Math.floor(ratio * 100)} %` : share);
     };
     const context = settings().contextLength;
     const fresh = await Mote.load(next, { signal: abort.signal, onProgress, ...(context && { context }) });

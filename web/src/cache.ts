@@ -3,6 +3,7 @@ import { download } from './download.js';
 import { MoteError } from './error.js';
 import { address } from './given.js';
 import { Shelf } from './shelf.js';
+import { progressOf } from './source.js';
 import { type Store, store } from './store.js';
 import type { FetchOptions, HubFile } from './types.js';
 
@@ -42,9 +43,9 @@ export const cache = {
     for await (const { bytes, phase } of pieces) {
       if (signal.aborted) throw MoteError.aborted(signal);
       loaded += bytes.length;
-      onProgress?.({ phase, loaded, ...(total !== undefined && { total }) });
+      onProgress?.(progressOf(phase, loaded, total));
     }
-    onProgress?.({ phase: 'ready', loaded, total: loaded });
+    onProgress?.(progressOf('ready', loaded, loaded));
   },
 
   /** Forgets a file. */

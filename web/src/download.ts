@@ -196,7 +196,13 @@ class Remote {
 
   /** Asks for the bytes from `start`; the answer may begin at 0 all the same. With `known`, only whether it changed. */
   static async open(url: string, start: number, options: Options, known?: Entry): Promise<Remote> {
-    const response = known ? await get(url, options, {}, 'HEAD') : await get(url, options, start > 0 ? { range: `bytes=${start}-` } : {});
+    const range = start > 0 ? { range: `bytes=${start}-` } : {};
+    let response = known ? await get(url, options, {}, 'HEAD') : await get(url, options, range);
+    if (!known && start === 0 && response.headers.has('content-encoding')) {
+      // Compressed on the way, its size is unknown; ranges usually are not compressed.
+      await response.body?.cancel();
+      response = await get(url, options, { range: 'bytes=0-' });
+    }
     if (response.status === 416) {
       await response.body?.cancel();
       return Remote.open(url, 0, options);

@@ -38,7 +38,10 @@ function portable(source: SingleSource): [Portable, AsyncIterator<Uint8Array>?] 
     const path = pathOf(source);
     return [path === undefined ? { kind: 'url', url: address(source) } : { kind: 'path', path }];
   }
-  if (source instanceof Blob) return [{ kind: 'blob', blob: source }];
+  if (source instanceof Blob) {
+    // Node cannot post those that stand for a file.
+    return hasFiles() ? [{ kind: 'pump', size: source.size }, ofStream(source.stream())] : [{ kind: 'blob', blob: source }];
+  }
   if (source instanceof Response) return ofResponse(source);
   if (source instanceof ReadableStream) return [{ kind: 'pump' }, ofStream(source)];
   const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
@@ -49,11 +52,16 @@ function portable(source: SingleSource): [Portable, AsyncIterator<Uint8Array>?] 
 
 /** A path, where there is a file system and it is no address. */
 function pathOf(source: string | URL): string | undefined {
-  if (!globalThis.process?.getBuiltinModule || base() !== undefined) return undefined;
+  if (!hasFiles()) return undefined;
   if (source instanceof URL || source.startsWith('file:')) {
     return String(source).startsWith('file:') ? process.getBuiltinModule('node:url').fileURLToPath(source) : undefined;
   }
   return URL.canParse(source) ? undefined : source;
+}
+
+/** Whether this is Node, or something like it. */
+function hasFiles(): boolean {
+  return globalThis.process?.getBuiltinModule !== undefined && base() === undefined;
 }
 
 function ofResponse(response: Response): [Portable, AsyncIterator<Uint8Array>] {

@@ -7,7 +7,7 @@
 import { Engine, Header, Loader, type Model } from './engine.js';
 import { MoteError, check } from './error.js';
 import type { Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
-import { type Opened, type Piece, open } from './source.js';
+import { type Opened, type Piece, open, progressOf } from './source.js';
 import type { Plan, Progress, Result } from './types.js';
 
 /** How large a slice may be: where a person waits for the thread, and where nobody does. */
@@ -180,7 +180,10 @@ export class Service {
         for await (const { bytes, phase } of pieces) {
           check(task.signal);
           bytesOfFile += bytes.length;
-          if (sizes.length === 1 && beginning.push(bytes)) this.weigh(beginning.header(), room);
+          if (sizes.length === 1 && beginning.push(bytes)) {
+            this.weigh(beginning.header(), room);
+            progress.expect(beginning.size);
+          }
           if (loader) loader.push(bytes);
           else unplaced.push(bytes);
           progress.add(bytes.length, phase);
@@ -370,11 +373,20 @@ class Beginning {
 class Reporter {
   private loaded = 0;
   private last = -Infinity;
+  private total: number | undefined;
 
   constructor(
     private readonly tell: (progress: Progress) => void,
-    private readonly files: Opened[],
-  ) {}
+    files: Opened[],
+  ) {
+    const sizes = files.map(({ size }) => size);
+    if (known(sizes)) this.total = sizes.reduce((a, b) => a + b);
+  }
+
+  /** What the header says, where nobody else did. */
+  expect(total: number): void {
+    this.total ??= total;
+  }
 
   add(bytes: number, phase: Progress['phase']): void {
     this.loaded += bytes;
@@ -385,13 +397,12 @@ class Reporter {
   }
 
   ready(): void {
+    this.total = this.loaded;
     this.say('ready');
   }
 
   private say(phase: Progress['phase']): void {
-    const sizes = this.files.map(({ size }) => size);
-    const total = known(sizes) ? sizes.reduce((a, b) => a + b) : undefined;
-    this.tell({ phase, loaded: this.loaded, ...(total !== undefined && { total }) });
+    this.tell(progressOf(phase, this.loaded, this.total));
   }
 }
 

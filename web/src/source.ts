@@ -35,11 +35,24 @@ export async function open(file: Portable, options: Opening): Promise<Opened> {
     case 'blob':
       return { size: file.blob.size, pieces: ofBlob(file.blob, options.headerOnly ? HEADER_PIECE : PIECE) };
     case 'path': {
-      const blob = await process.getBuiltinModule('node:fs').openAsBlob(file.path);
+      const blob = await openPath(file.path);
       return { size: blob.size, pieces: ofBlob(blob, options.headerOnly ? HEADER_PIECE : PIECE) };
     }
     case 'pump':
       return { size: file.size, pieces: ofPump(options.pull) };
+  }
+}
+
+export function progressOf(phase: Progress['phase'], loaded: number, total: number | undefined): Progress {
+  const ratio = phase === 'ready' ? 1 : total ? Math.min(loaded / total, 1) : 0;
+  return { phase, loaded, ...(total !== undefined && { total }), ratio };
+}
+
+async function openPath(path: string): Promise<Blob> {
+  try {
+    return await process.getBuiltinModule('node:fs').openAsBlob(path);
+  } catch (cause) {
+    throw new MoteError('file', `${path} could not be opened`, cause);
   }
 }
 

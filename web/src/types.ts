@@ -27,6 +27,8 @@ export interface Progress {
   loaded: number;
   /** Bytes in all, where that is known. */
   total?: number;
+  /** From 0 to 1; 0 as long as the size is not known. */
+  ratio: number;
 }
 
 /** What cannot be changed once a worker runs. */

@@ -90,6 +90,20 @@ inBrowsers(async (test) => {
     }
   });
 
+  await test('a file that a server would compress is kept all the same', async (context) => {
+    const page = await blank(context, server.origin);
+    const url = `${TALES}?gzip`;
+    asked(url);
+    const ratios = await page.evaluate(async (url) => {
+      const ratios = [];
+      (await motelm.Mote.load(url, { onProgress: ({ ratio }) => ratios.push(ratio) })).unload();
+      return ratios;
+    }, url);
+    assert.deepEqual(asked(url), ['GET', 'GET bytes=0-']);
+    assert.ok(ratios.every((ratio, i) => ratio >= (ratios[i - 1] ?? 0) && ratio <= 1) && ratios.at(-1) === 1, ratios.join());
+    assert.ok(await page.evaluate((url) => motelm.Mote.cache.has(url), url));
+  });
+
   await test('an aborted download goes on from its last whole part', async (context) => {
     const page = await blank(context, server.origin);
     const url = `${server.origin}/big?mib=20&slow&${Math.random()}`;

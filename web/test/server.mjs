@@ -4,6 +4,7 @@
 //   ?slow               some MB/s          ?break=N    the first connection breaks after N bytes
 //   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
 //   ?version=V          its ETag              ?mib=N      N MiB of zeros instead of a file
+//   ?gzip               compresses what is asked for without a range
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -11,6 +12,7 @@ import { extname, join, normalize } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -62,8 +64,15 @@ export async function serve(folder = root) {
     headers['content-type'] = TYPES[extname(path)] ?? 'application/octet-stream';
     headers['content-length'] = size - from;
     headers.etag = `"${query.get('version') ?? versions.get(url.pathname) ?? size}"`;
-    if (from > 0) headers['content-range'] = `bytes ${from}-${size - 1}/${size}`;
-    response.writeHead(from > 0 ? 206 : 200, headers);
+    const partial = request.headers.range !== undefined && !query.has('norange');
+    if (partial) headers['content-range'] = `bytes ${from}-${size - 1}/${size}`;
+    if (query.has('gzip') && !partial) {
+      delete headers['content-length'];
+      headers['content-encoding'] = 'gzip';
+      response.writeHead(200, headers);
+      return response.end(gzipSync(await readFile(path)));
+    }
+    response.writeHead(partial ? 206 : 200, headers);
     if (request.method === 'HEAD') return response.end();
     const breakAt = Number(query.get('break') ?? 0);
     const breaks = breakAt > 0 && !broken.has(url.href);

@@ -37,6 +37,12 @@ pub const PARTS: &[Part] = &[
         run: page,
     },
     Part {
+        name: "examples",
+        about: "the npm package as published, in Node, a static page, a PWA, Vite and Next.js",
+        needs: examples_needs,
+        run: examples,
+    },
+    Part {
         name: "arm",
         about: "64-bit Arm under emulation, with and without dot products",
         needs: arm_needs,
@@ -158,6 +164,17 @@ fn page_needs(setup: &Setup) -> Result<(), Stop> {
 fn page(setup: &Setup) -> Result<(), Stop> {
     build_web(setup)?;
     run(setup.command("npm").args(["test", "--prefix", "web"]))
+}
+
+fn examples_needs(setup: &Setup) -> Result<(), Stop> {
+    setup.program("chromium", &["chromium"])?;
+    web_needs(setup)
+}
+
+/// Each example installs what it needs from npm's registry.
+fn examples(setup: &Setup) -> Result<(), Stop> {
+    build_web(setup)?;
+    run(setup.command("node").args(["--test", "web/test/examples.mjs"]))
 }
 
 /// Builds the npm package in `web/`.
