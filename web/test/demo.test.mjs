@@ -63,9 +63,10 @@ inBrowsers(async (test) => {
     assert.equal(await page.$eval('#settings', ({ hidden }) => hidden), true);
     await page.type('#prompt', 'Hello there');
     await page.click('#send');
-    await page.waitForFunction(() => document.querySelector('#messages li:last-child .text')?.textContent.length > 5);
+    // Random weights may also have nothing to say.
+    await page.waitForFunction(() => document.querySelector('#messages li:last-child .text')?.textContent.length > 5 || document.querySelector('.foot'));
     await page.evaluate(() => document.getElementById('stop').click());
-    await page.waitForSelector('.foot', { timeout: 5000 });
+    await page.waitForSelector('.foot');
     assert.equal(await text(page, '.mine'), 'Hello there');
     assert.match(await text(page, '.foot'), /stopped after|tokens/);
     assert.deepEqual(page.errors, []);
