@@ -137,7 +137,7 @@ export function start() {
     try {
       const context = settings().contextLength;
       const { info, memory, fits, reason } = await Mote.plan(address($('url').value), { ...(context && { context }) });
-      const what = `${info.name ?? info.architecture}, ${count(info.parameters)} weights in ${info.quantization}, ${bytes(info.bytes)}.`;
+      const what = info ? `${info.name ?? info.architecture}, ${count(info.parameters)} weights in ${info.quantization}, ${bytes(info.bytes)}.` : '';
       $('plan-result').textContent = fits ? `Fits. ${what} Takes ${bytes(memory.total)} of memory.` : `Does not fit. ${what} ${reason}`;
     } catch (error) {
       $('plan-result').textContent = explain(error);

@@ -99,11 +99,14 @@ export class Service {
       }
     },
     plan: async ({ files, fetching, room }, task) => {
-      const header = await this.header(files, fetching, task);
+      let header;
       try {
+        header = await this.header(files, fetching, task);
         return judge(header, room);
+      } catch (error) {
+        return unfit(error);
       } finally {
-        header.free();
+        header?.free();
       }
     },
     generate: ({ prompt, options }, task) => this.alone(() => this.generate(prompt, options, task), task.signal),
@@ -412,13 +415,18 @@ function judge(header: Header, { context, memoryLimit = Infinity }: Room): Plan 
   try {
     memory = header.memory(context);
   } catch (error) {
-    const { code, message } = MoteError.from(error);
-    if (code !== 'memory') throw error;
-    return { info, fits: false, reason: message };
+    return { info, ...unfit(error) };
   }
   if (memory.total <= memoryLimit) return { info, memory, fits: true };
   const reason = `it takes ${mib(memory.total)}, ${mib(memory.weights)} of them weights, and may take ${mib(memoryLimit)}; a shorter context or a smaller quantisation may fit`;
   return { info, memory, fits: false, reason };
+}
+
+/** What an error says about memory; others are thrown on. */
+function unfit(error: unknown): Plan {
+  const { code, message } = MoteError.from(error);
+  if (code !== 'memory') throw error;
+  return { fits: false, reason: message };
 }
 
 function mib(bytes: number): string {

@@ -133,7 +133,8 @@ export interface Inspection {
 
 /** What a model would take, by its header. */
 export interface Plan {
-  info: Info;
+  /** Unknown when the file alone is more than any page can address. */
+  info?: Info;
   /** Unknown when it is more than any page can have. */
   memory?: Memory;
   /** Whether it fits here. */

@@ -129,6 +129,34 @@ inBrowsers(async (test) => {
     assert.deepEqual([got.untemplated.code, got.noVectors.code, got.badOption.code, got.tooLong.code], ['argument', 'argument', 'argument', 'context']);
   });
 
+  await test('files that a model is split into, and a file of the hub', async (context) => {
+    const page = await blank(context, server.origin);
+    const got = await page.evaluate(async (origin, url) => {
+      const { Mote, hubUrl } = motelm;
+      const tell = async (source) => {
+        const mote = await Mote.load(source);
+        return { text: await mote.generate('Once upon a time', story).text(), info: mote.info, memory: await mote.memory() };
+      };
+      const parts = [1, 2].map((n) => `${origin}/split/${n}`);
+      const blobs = await Promise.all(parts.map(async (part) => (await fetch(part)).blob()));
+      return {
+        whole: await tell(url),
+        split: await tell(parts),
+        blobs: await tell(blobs),
+        streams: await tell(blobs.map((blob) => blob.stream())),
+        plan: await Mote.plan(parts),
+        half: await outcome(Mote.load(parts[0])),
+        hub: await tell({ repo: 'some/one', file: 'tales.gguf', endpoint: `${origin}/hub/` }),
+        url: hubUrl({ repo: 'o/r', file: 'a b/c.gguf', revision: 'v1' }),
+      };
+    }, server.origin, TALES);
+    for (const how of ['split', 'blobs', 'streams', 'hub']) assert.equal(got[how].text, got.whole.text, how);
+    assert.equal(got.split.info.bytes, got.plan.info.bytes);
+    assert.deepEqual(got.split.memory, got.plan.memory);
+    assert.equal(got.half.code, 'file');
+    assert.equal(got.url, 'https://huggingface.co/o/r/resolve/v1/a%20b/c.gguf');
+  });
+
   await test('two models side by side, in a worker and in this thread', async (context) => {
     const page = await blank(context, server.origin);
     const { together, alone } = await page.evaluate(async (url) => {

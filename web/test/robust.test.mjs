@@ -180,13 +180,17 @@ inBrowsers(async (test) => {
 
   await test('a model that no page can hold is refused by its header', async (context) => {
     const page = await blank(context, server.origin);
+    const vast = `${server.origin}/vast.gguf?layers=8`;
     const got = await page.evaluate(async (url) => {
-      const vast = url.replace('8192', String(2 ** 28));
-      const options = { context: 2 ** 28 };
-      return { plan: await motelm.Mote.plan(vast, options), load: await outcome(motelm.Mote.load(vast, options)) };
-    }, LONG);
+      const longer = await motelm.Mote.plan(url.replace('layers=8', 'layers=3'), { context: 2 ** 20 });
+      return { plan: await motelm.Mote.plan(url), load: await outcome(motelm.Mote.load(url)), longer, shorter: await motelm.Mote.plan(url.replace('layers=8', 'layers=3'), { context: 256 }) };
+    }, vast);
     assert.equal(got.plan.fits, false);
-    assert.match(got.plan.reason, /needs \d+ bytes|would not fit/);
+    assert.match(got.plan.reason, /a file of 5\d{9} bytes/);
     assert.equal(got.load.code, 'memory');
+    assert.equal(got.load.message, got.plan.reason);
+    assert.equal(got.longer.fits, false, 'the context counts');
+    assert.equal(got.shorter.fits, true);
+    assert.ok(got.shorter.memory.total > 2e9);
   });
 });

@@ -1,9 +1,11 @@
 // A static server of the checkout that can misbehave. What it does is in the first folder and in the query:
 //   /coi/...            cross-origin isolated (COOP and COEP)
 //   /csp/...            a policy without `blob:` workers
+//   /split/1, /split/2  a model in two files, without ranges     /hub/...  redirects as the Hugging Face hub
 //   ?slow               some MB/s          ?break=N    the first connection breaks after N bytes
 //   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
 //   ?version=V          its ETag              ?mib=N      N MiB of zeros instead of a file
+//   ?layers=N           a model of N layers of 0.7 GB each, all of them zeros
 //   ?gzip               compresses what is asked for without a range
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
@@ -13,6 +15,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { large, split } from './large.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -49,6 +52,15 @@ export async function serve(folder = root) {
     if (path === 'blank') {
       return response.writeHead(200, { ...headers, 'content-type': 'text/html' }).end('<!doctype html><link rel="icon" href="data:,"><title>blank</title>');
     }
+    const part = /^split\/([12])$/.exec(path);
+    if (part) {
+      const body = split()[part[1] - 1];
+      return response.writeHead(200, { ...headers, 'content-length': body.length }).end(request.method === 'HEAD' ? undefined : body);
+    }
+    if (path === 'hub/some/one/resolve/main/tales.gguf') {
+      // As the hub does: elsewhere.
+      return response.writeHead(302, { ...headers, location: '/models/tales-2M-Q8_0.gguf' }).end();
+    }
     try {
       await send(join(folder, path.endsWith('/') || path === '' ? `${path}index.html` : path), url, request, response, headers);
     } catch (error) {
@@ -59,7 +71,8 @@ export async function serve(folder = root) {
 
   async function send(path, url, request, response, headers) {
     const query = url.searchParams;
-    const size = query.has('mib') ? query.get('mib') * 2 ** 20 : (await stat(path)).size;
+    const made = query.has('layers') ? large(Number(query.get('layers'))) : undefined;
+    const size = made?.size ?? (query.has('mib') ? query.get('mib') * 2 ** 20 : (await stat(path)).size);
     const from = query.has('norange') ? 0 : Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
     headers['content-type'] = TYPES[extname(path)] ?? 'application/octet-stream';
     headers['content-length'] = size - from;
@@ -78,7 +91,8 @@ export async function serve(folder = root) {
     const breaks = breakAt > 0 && !broken.has(url.href);
     broken.add(url.href);
     let body;
-    if (query.has('mib')) body = Readable.from(zeros(size - from));
+    if (made) body = Readable.from(padded(made, from));
+    else if (query.has('mib')) body = Readable.from(zeros(size - from));
     else if (query.has('context')) body = Readable.from([patched(await readFile(path), Number(query.get('context'))).subarray(from)]);
     else body = createReadStream(path, { start: from, highWaterMark: 1 << 16 });
     let sent = 0;
@@ -118,6 +132,11 @@ export async function serve(folder = root) {
 function* zeros(bytes) {
   const chunk = new Uint8Array(1 << 18);
   for (let left = bytes; left > 0; left -= chunk.length) yield chunk.subarray(0, Math.min(left, chunk.length));
+}
+
+function* padded({ header, size }, from) {
+  if (from < header.length) yield header.subarray(from);
+  yield* zeros(size - Math.max(from, header.length));
 }
 
 /** The same file with another `llama.context_length`. */
