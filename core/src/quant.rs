@@ -20,10 +20,11 @@
 
 use alloc::format;
 use core::fmt;
+use core::marker::PhantomData;
 
 use crate::ops::decoded::Decoded;
 use crate::ops::matmul::Rows;
-use crate::simd::{Isa, Kernel};
+use crate::simd::{Isa, Kernel, Level};
 use crate::{Error, ErrorKind, Result};
 
 pub mod float16;
@@ -221,6 +222,7 @@ pub const MAX_GROUPS: usize = 32;
 
 /// [`Format::decode`] of every quantised format. Nothing is fused, so the result is the reference's to the bit
 /// (subtracting a minimum of zero changes nothing, not even the sign of a zero).
+#[inline(always)]
 fn decode_groups<F: Quantized>(block: &[u8], out: &mut [f32]) {
     let mut q = [0; MAX_BLOCK];
     let (mut scale, mut min) = ([0.0; MAX_GROUPS], [0.0; MAX_GROUPS]);
@@ -233,9 +235,6 @@ fn decode_groups<F: Quantized>(block: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Rows, their length, importance per column, the blocks to write.
-type EncodeRows = fn(&[f32], usize, Option<&[f32]>, &mut [u8]);
-
 /// What the registry knows of a format.
 struct Facts {
     name: &'static str,
@@ -247,7 +246,6 @@ struct Facts {
     meets: Meets,
     rounding: Rounding,
     decode: fn(&[u8], &mut [f32]),
-    encode: EncodeRows,
 }
 
 impl Facts {
@@ -262,29 +260,81 @@ impl Facts {
             meets: F::MEETS,
             rounding: F::ROUNDING,
             decode: decode_blocks::<F>,
-            encode: encode_rows::<F>,
         }
     }
 }
 
+#[inline(always)]
 fn decode_blocks<F: Format>(bytes: &[u8], out: &mut [f32]) {
     for (block, out) in bytes.chunks_exact(F::BYTES).zip(out.chunks_exact_mut(F::BLOCK)) {
         F::decode(block, out);
     }
 }
 
-fn encode_rows<F: Format>(x: &[f32], row_len: usize, importance: Option<&[f32]>, out: &mut [u8]) {
-    let (blocks, tail) = out.split_at_mut(out.len() - F::TAIL);
-    let inverse = search::inverse(F::write_tail(x, tail));
-    for (i, (x, out)) in x.chunks_exact(F::BLOCK).zip(blocks.chunks_exact_mut(F::BYTES)).enumerate() {
-        let column = i * F::BLOCK % row_len;
-        let importance = importance.map(|weights| &weights[column..column + F::BLOCK]);
-        if F::TAIL == 0 {
-            F::encode(x, importance, out);
-        } else {
-            let mut scaled = [0.0; MAX_BLOCK];
-            scaled.iter_mut().zip(x).for_each(|(scaled, x)| *scaled = x * inverse);
-            F::encode(&scaled[..F::BLOCK], importance, out);
+/// Blocks to be decoded, whose length fits.
+struct Decode<'a> {
+    level: Level,
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Visitor for Decode<'_> {
+    type Output = ();
+
+    fn visit<F: Format>(self) {
+        self.level.run(DecodeAs::<F>(self, PhantomData));
+    }
+}
+
+struct DecodeAs<'a, F>(Decode<'a>, PhantomData<F>);
+
+impl<F: Format> Kernel for DecodeAs<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        decode_blocks::<F>(self.0.bytes, self.0.out);
+    }
+}
+
+/// Rows to be encoded, whose lengths fit. Compiled for the instructions at hand, the plain loops of the encoders become
+/// vectors; as nothing is fused, the bytes are the same everywhere.
+struct Encode<'a> {
+    level: Level,
+    x: &'a [f32],
+    row_len: usize,
+    importance: Option<&'a [f32]>,
+    out: &'a mut [u8],
+}
+
+impl Visitor for Encode<'_> {
+    type Output = ();
+
+    fn visit<F: Format>(self) {
+        self.level.run(EncodeAs::<F>(self, PhantomData));
+    }
+}
+
+struct EncodeAs<'a, F>(Encode<'a>, PhantomData<F>);
+
+impl<F: Format> Kernel for EncodeAs<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Encode { x, row_len, importance, out, .. } = self.0;
+        let (blocks, tail) = out.split_at_mut(out.len() - F::TAIL);
+        let inverse = search::inverse(F::write_tail(x, tail));
+        for (i, (x, out)) in x.chunks_exact(F::BLOCK).zip(blocks.chunks_exact_mut(F::BYTES)).enumerate() {
+            let column = i * F::BLOCK % row_len;
+            let importance = importance.map(|weights| &weights[column..column + F::BLOCK]);
+            if F::TAIL == 0 {
+                F::encode(x, importance, out);
+            } else {
+                let mut scaled = [0.0; MAX_BLOCK];
+                scaled.iter_mut().zip(x).for_each(|(scaled, x)| *scaled = x * inverse);
+                F::encode(&scaled[..F::BLOCK], importance, out);
+            }
         }
     }
 }
@@ -414,6 +464,16 @@ pub fn dequantize(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
+/// [`dequantize`] with the instructions of `level`: the same values, sooner.
+///
+/// # Errors
+/// As [`dequantize`].
+pub fn dequantize_at(level: Level, dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    check(dtype, out.len(), bytes.len(), 0)?;
+    dtype.visit(Decode { level, bytes, out });
+    Ok(())
+}
+
 /// Decodes a whole tensor: its blocks and, where the format has one, its tail.
 ///
 /// # Errors
@@ -441,6 +501,21 @@ pub fn quantize(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<()> {
+    quantize_at(Level::baseline(), dtype, x, row_len, importance, out)
+}
+
+/// [`quantize`] with the instructions of `level`: the same bytes, sooner.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn quantize_at(
+    level: Level,
+    dtype: Dtype,
+    x: &[f32],
+    row_len: usize,
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<()> {
     let wrong = |what| Err(Error::new(ErrorKind::Argument, what));
     if row_len == 0 || !x.len().is_multiple_of(row_len) {
         return wrong(format!("{} elements are not whole rows of {row_len}", x.len()));
@@ -453,7 +528,7 @@ pub fn quantize(
         return wrong(format!("{} importance weights for rows of {row_len} elements", weights.len()));
     }
     check(dtype, x.len(), out.len(), dtype.tail_bytes())?;
-    (dtype.facts().encode)(x, row_len, importance, out);
+    dtype.visit(Encode { level, x, row_len, importance, out });
     Ok(())
 }
 

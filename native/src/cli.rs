@@ -6,11 +6,13 @@ mod chat;
 mod embed;
 mod engine;
 mod errors;
+mod imatrix;
 mod inspect;
 mod interrupt;
 mod output;
 mod probe;
 mod prompt;
+mod quantize;
 mod render;
 mod run;
 mod similar;
@@ -33,6 +35,8 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::probe(args),
         Command::Render(args) => render::render(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Quantize(args) => quantize::quantize(args),
+        Command::Imatrix(args) => imatrix::imatrix(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -36,10 +36,11 @@ pub mod machine;
 mod mmap;
 mod open;
 mod pool;
+pub mod quantize;
 pub mod shapes;
 mod sync;
 
-pub use open::{BUNDLED_NAME, OpenError, bundled, open};
+pub use open::{BUNDLED_NAME, OpenError, bundled, files, open};
 pub use pool::Pool;
 
 /// The README's example compiles.

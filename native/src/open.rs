@@ -67,17 +67,24 @@ pub fn open(path: impl AsRef<Path>) -> Result<File, OpenError> {
     let refuse = |source| OpenError::Model { path: path.into(), source };
     let given = map(path)?;
     let parts = File::split_count(&given).map_err(refuse)?;
-    match part_of_split(path) {
-        Some(stem) if parts > 1 => {
-            let shards: Result<Vec<Bytes>, _> =
-                (1..=parts).map(|part| map(&stem.part(part, parts))).collect();
+    match &files(path, parts)[..] {
+        [_] => File::parse(given).map_err(refuse),
+        files => {
+            let shards: Result<Vec<Bytes>, _> = files.iter().map(|part| map(part)).collect();
             File::parse_split(shards?).map_err(refuse)
         }
-        _ => File::parse(given).map_err(refuse),
     }
 }
 
-fn map(path: &Path) -> Result<Bytes, OpenError> {
+/// The files of a model that is split into `parts` and of which `path` is one; `path` alone when it is whole.
+pub fn files(path: &Path, parts: usize) -> Vec<PathBuf> {
+    match part_of_split(path) {
+        Some(stem) if parts > 1 => (1..=parts).map(|part| stem.part(part, parts)).collect(),
+        _ => vec![path.into()],
+    }
+}
+
+pub(crate) fn map(path: &Path) -> Result<Bytes, OpenError> {
     mmap::map(path).map_err(|source| OpenError::Io { path: path.into(), source })
 }
 

@@ -7,7 +7,6 @@
 //! To be quick, a megabyte or so of random rows is encoded for each type and row length, and repeated. No kernel can
 //! tell, as long as what is repeated does not stay in a cache of its own, and a file is read once per token.
 
-mod mix;
 mod vocab;
 
 use std::collections::HashMap;
@@ -16,8 +15,7 @@ use std::io::{self, Write};
 use motelm_core::gguf::{Value, Writer};
 use motelm_core::quant::{Dtype, quantize};
 
-pub use mix::Mix;
-use mix::Part;
+use crate::quantize::mix::{self, Facts, Mix, Rules};
 use vocab::Vocab;
 
 /// The sizes of a published model.
@@ -170,6 +168,7 @@ pub const SHAPES: &[Shape] = &[
 /// A tensor in the making.
 struct Tensor {
     name: String,
+    /// F32 until the mix says otherwise.
     dtype: Dtype,
     dims: Vec<usize>,
     fill: Fill,
@@ -271,12 +270,11 @@ impl Shape {
     }
 
     fn tensors(&self, mix: Mix) -> Vec<Tensor> {
-        let mut list = List { mix, n_layers: self.n_layers, tensors: Vec::new() };
+        let mut list = List::default();
         let (dim, hidden) = (self.dim, self.hidden);
-        let head = if self.family == Family::Phi3 { Part::Embedding } else { Part::Head };
-        list.matrix("token_embd.weight".into(), head, 0, dim, self.vocab.len);
+        list.matrix("token_embd.weight".into(), dim, self.vocab.len);
         if self.family == Family::Phi3 {
-            list.matrix("output.weight".into(), Part::Head, 0, dim, self.vocab.len);
+            list.matrix("output.weight".into(), dim, self.vocab.len);
         }
         list.vector("output_norm.weight".into(), dim, Fill::Ones);
         if self.family == Family::Llama3 {
@@ -284,7 +282,7 @@ impl Shape {
         }
         if self.family == Family::GemmaEmbedding {
             for (layer, [n_in, n_out]) in self.dense() {
-                list.matrix(format!("dense_{layer}.weight"), Part::Other, 0, n_in, n_out);
+                list.matrix(format!("dense_{layer}.weight"), n_in, n_out);
             }
         }
         for layer in 0..self.n_layers {
@@ -292,17 +290,17 @@ impl Shape {
             let (q_dim, kv_dim) = (self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim);
             list.vector(name("attn_norm"), dim, Fill::Ones);
             if self.family == Family::Phi3 {
-                list.matrix(name("attn_qkv"), Part::FusedQkv, layer, dim, q_dim + 2 * kv_dim);
-                list.matrix(name("ffn_up"), Part::Other, layer, dim, 2 * hidden);
+                list.matrix(name("attn_qkv"), dim, q_dim + 2 * kv_dim);
+                list.matrix(name("ffn_up"), dim, 2 * hidden);
             } else {
-                list.matrix(name("attn_q"), Part::Other, layer, dim, q_dim);
-                list.matrix(name("attn_k"), Part::Other, layer, dim, kv_dim);
-                list.matrix(name("attn_v"), Part::Values, layer, dim, kv_dim);
-                list.matrix(name("ffn_gate"), Part::Other, layer, dim, hidden);
-                list.matrix(name("ffn_up"), Part::Other, layer, dim, hidden);
+                list.matrix(name("attn_q"), dim, q_dim);
+                list.matrix(name("attn_k"), dim, kv_dim);
+                list.matrix(name("attn_v"), dim, kv_dim);
+                list.matrix(name("ffn_gate"), dim, hidden);
+                list.matrix(name("ffn_up"), dim, hidden);
             }
-            list.matrix(name("attn_output"), Part::Other, layer, q_dim, dim);
-            list.matrix(name("ffn_down"), Part::Down, layer, hidden, dim);
+            list.matrix(name("attn_output"), q_dim, dim);
+            list.matrix(name("ffn_down"), hidden, dim);
             list.vector(name("ffn_norm"), dim, Fill::Ones);
             match self.family {
                 Family::Qwen2 => {
@@ -323,24 +321,47 @@ impl Shape {
                 Family::Llama | Family::Llama3 | Family::Phi3 => {}
             }
         }
-        list.tensors
+        list.typed(mix, &self.facts())
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            arch: self.family.arch().into(),
+            layers: self.n_layers,
+            heads: self.n_heads,
+            kv_heads: self.n_kv_heads,
+            experts: 0,
+        }
     }
 }
 
+#[derive(Default)]
 struct List {
-    mix: Mix,
-    n_layers: usize,
     tensors: Vec<Tensor>,
 }
 
 impl List {
-    fn matrix(&mut self, name: String, part: Part, layer: usize, cols: usize, rows: usize) {
-        let dtype = self.mix.dtype(part, cols, layer, self.n_layers);
-        self.tensors.push(Tensor { name, dtype, dims: vec![cols, rows], fill: Fill::Random });
+    fn matrix(&mut self, name: String, cols: usize, rows: usize) {
+        self.push(name, vec![cols, rows], Fill::Random);
     }
 
     fn vector(&mut self, name: String, len: usize, fill: Fill) {
-        self.tensors.push(Tensor { name, dtype: Dtype::F32, dims: vec![len], fill });
+        self.push(name, vec![len], fill);
+    }
+
+    fn push(&mut self, name: String, dims: Vec<usize>, fill: Fill) {
+        self.tensors.push(Tensor { name, dtype: Dtype::F32, dims, fill });
+    }
+
+    /// The tensors with the types that the mix gives them.
+    fn typed(mut self, mix: Mix, facts: &Facts) -> Vec<Tensor> {
+        let seen: Vec<mix::Tensor<'_>> =
+            self.tensors.iter().map(|tensor| mix::Tensor { name: &tensor.name, dims: &tensor.dims }).collect();
+        let types = Rules::from(mix).types(facts, &seen, |_| None);
+        for (tensor, dtype) in self.tensors.iter_mut().zip(types) {
+            tensor.dtype = dtype.unwrap_or(tensor.dtype);
+        }
+        self.tensors
     }
 }
 
@@ -426,7 +447,7 @@ mod tests {
     fn shapes_have_the_published_number_of_parameters() {
         for (shape, (name, millions)) in SHAPES.iter().zip(PARAMETERS) {
             assert_eq!(shape.name, name);
-            let tensors = shape.tensors(Mix::Of(Dtype::F16));
+            let tensors = shape.tensors(Mix::F16);
             let parameters: usize = tensors.iter().map(|tensor| tensor.dims.iter().product::<usize>()).sum();
             assert_eq!(parameters as u64 / 1_000_000, millions, "{name}: {parameters}");
         }
@@ -445,7 +466,7 @@ mod tests {
                 vocab: vocab::short(&shape.vocab),
                 ..*shape
             };
-            for mix in [Mix::Q4_K_M, Mix::Of(Dtype::I2_S)] {
+            for mix in [Mix::Q4_K_M, Mix::I2_S] {
                 let mut bytes = Vec::new();
                 small.write(mix, &mut bytes).unwrap();
                 let file = File::parse(Bytes::new(bytes)).unwrap();
@@ -459,8 +480,7 @@ mod tests {
     #[test]
     fn rows_fit_every_mix() {
         for shape in SHAPES {
-            for mix in Dtype::ALL.iter().filter_map(|dtype| Mix::from_name(dtype.name())).chain([Mix::Q4_K_M])
-            {
+            for &mix in Mix::ALL {
                 for tensor in shape.tensors(mix) {
                     let (name, dtype, cols) = (&tensor.name, tensor.dtype, tensor.dims[0]);
                     assert!(dtype.row_bytes(cols).is_some(), "{} {name}: {cols} as {dtype}", shape.name);

@@ -4,7 +4,7 @@
 ///
 /// The bits are moved to their f32 places, which leaves the exponent 112 too low; a multiplication puts that right,
 /// and normalises subnormal halves on the way. Infinity and NaN need the exponent filled up.
-#[inline]
+#[inline(always)]
 pub const fn f16_to_f32(half: u16) -> f32 {
     const TWO_POW_112: f32 = f32::from_bits((127 + 112) << 23);
     let sign = (half as u32 & 0x8000) << 16;
@@ -14,7 +14,7 @@ pub const fn f16_to_f32(half: u16) -> f32 {
 }
 
 /// The nearest IEEE half, ties to even; too large becomes infinity, NaN stays NaN.
-#[inline]
+#[inline(always)]
 pub const fn f32_to_f16(x: f32) -> u16 {
     const HALF: f32 = 0.5;
     const MIN_NORMAL: u32 = (127 - 14) << 23;
@@ -37,13 +37,13 @@ pub const fn f32_to_f16(x: f32) -> u16 {
 }
 
 /// A bfloat (the upper half of an f32) as f32; exact.
-#[inline]
+#[inline(always)]
 pub const fn bf16_to_f32(bfloat: u16) -> f32 {
     f32::from_bits((bfloat as u32) << 16)
 }
 
 /// The nearest bfloat, ties to even; NaN stays NaN.
-#[inline]
+#[inline(always)]
 pub const fn f32_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     if bits & 0x7fff_ffff > 0x7f80_0000 {
@@ -53,7 +53,7 @@ pub const fn f32_to_bf16(x: f32) -> u16 {
 }
 
 /// The IEEE half that lies at byte `at`, as f32.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_f16(bytes: &[u8], at: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
 }

@@ -24,10 +24,12 @@ impl Format for I2_S {
     const BYTES: usize = 32;
     const TAIL: usize = 32;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], _: Option<&[f32]>, out: &mut [u8]) {
         let mut q = [0; 128];
         codes(x, 1.0, &mut q);

@@ -64,10 +64,12 @@ impl Format for IQ1_S {
     const BLOCK: usize = 256;
     const BYTES: usize = 50;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let multipliers: [f32; 8] = core::array::from_fn(|s| odd_eighths(s as u8));
         let snap =

@@ -46,10 +46,12 @@ impl Format for IQ2_S {
     const BLOCK: usize = 256;
     const BYTES: usize = 82;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let multipliers: [f32; 16] = core::array::from_fn(|s| grid::quarters(s as u8));
         let snap =

@@ -27,10 +27,12 @@ impl Format for IQ4_NL {
     const BLOCK: usize = 32;
     const BYTES: usize = 18;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         out.fill(0);
         let scale = write_f16(out, 0, symmetric(x, weights(importance), Table(&LEVELS)));

@@ -40,10 +40,12 @@ impl Format for IQ4_XS {
     const BLOCK: usize = 256;
     const BYTES: usize = 136;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let scale_range = Range { low: -32, high: 31 };
         let found = symmetric_groups(x, weights(importance), Self::GROUP, Table(&LEVELS), scale_range);

@@ -28,6 +28,7 @@ pub const fn half_power(exponent: u8) -> f32 {
 }
 
 /// The codes for `x` under a scale, and their weighted squared error.
+#[inline(always)]
 fn codes(x: &[f32], importance: Option<&[f32]>, exponent: u8) -> ([u8; 32], f32) {
     let scale = half_power(exponent);
     let codes: [u8; 32] = core::array::from_fn(|i| Table(&LEVELS).code(x[i] / scale));
@@ -45,12 +46,14 @@ impl Format for MXFP4 {
     const BLOCK: usize = 32;
     const BYTES: usize = 17;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
     /// The largest magnitude's exponent becomes 4-bit floats' largest, as the specification suggests; with importance,
     /// its neighbours are tried too.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         const LARGEST_EXPONENT: u8 = 2;
         let biased = (farthest(x).abs().to_bits() >> 23) as u8;

@@ -35,11 +35,13 @@ impl Format for NVFP4 {
     const BLOCK: usize = 64;
     const BYTES: usize = 36;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
     /// Tries the scales around the one that takes the largest magnitude to the largest level.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         out.fill(0);
         let (scales, nibbles) = out.split_at_mut(NIBBLES);

@@ -5,13 +5,13 @@
 //! With 4 bits and a width of 16, byte `i` holds integer `i` and, above it, integer `16 + i`.
 
 /// Writes the integers that the planes in `bytes` hold.
-#[inline]
+#[inline(always)]
 pub fn unpack<const BITS: u32, const WIDTH: usize>(bytes: &[u8], q: &mut [i8]) {
     each::<BITS, WIDTH>(bytes, q, |q, bits| *q = bits as i8);
 }
 
 /// Puts the bits that the planes in `bytes` hold into `q`, from bit `at` up.
-#[inline]
+#[inline(always)]
 pub fn unpack_upper<const BITS: u32, const WIDTH: usize>(bytes: &[u8], at: u32, q: &mut [i8]) {
     each::<BITS, WIDTH>(bytes, q, |q, bits| *q |= (bits << at) as i8);
 }
@@ -30,6 +30,7 @@ fn each<const BITS: u32, const WIDTH: usize>(bytes: &[u8], q: &mut [i8], put: im
 }
 
 /// Puts `BITS` bits of each integer, from bit `at` up, into planes; `bytes` must be zero.
+#[inline(always)]
 pub fn pack<const BITS: u32, const WIDTH: usize>(q: &[u8], at: u32, bytes: &mut [u8]) {
     let mask = (1 << BITS) - 1;
     let planes = 8 / BITS as usize;

@@ -24,11 +24,13 @@ impl Format for Q1_0 {
     const BLOCK: usize = 128;
     const BYTES: usize = 18;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
     /// Of all scales, the mean magnitude fits best.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let (sum, total) = x
             .iter()

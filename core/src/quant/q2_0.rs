@@ -20,11 +20,13 @@ impl Format for Q2_0 {
     const BLOCK: usize = 64;
     const BYTES: usize = 18;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
     /// The search uses all four values, on the side that needs them: the scale may be negative.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         out.fill(0);
         let scale = write_f16(out, 0, symmetric(x, weights(importance), Range { low: -1, high: 2 }));

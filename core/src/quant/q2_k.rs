@@ -27,10 +27,12 @@ impl Format for Q2_K {
     const BLOCK: usize = 256;
     const BYTES: usize = 84;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let found = affine_groups(x, weights(importance), Self::GROUP, 3, 15);
         out.fill(0);

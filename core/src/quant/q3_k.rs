@@ -41,10 +41,12 @@ impl Format for Q3_K {
     const BLOCK: usize = 256;
     const BYTES: usize = 110;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let range = Range { low: -4, high: 3 };
         let scale_range = Range { low: -32, high: 31 };

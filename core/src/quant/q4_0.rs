@@ -27,12 +27,14 @@ impl Format for Q4_0 {
     const BLOCK: usize = 32;
     const BYTES: usize = 18;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
     /// The value farthest from zero becomes -8, whatever its sign: the side that reaches farther gets the extra step.
     /// With importance, the scale is searched.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let scale = match importance {
             None => farthest(x) / -8.0,

@@ -27,10 +27,12 @@ impl Format for Q4_1 {
     const BLOCK: usize = 32;
     const BYTES: usize = 20;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
     /// The lowest value becomes 0 and the highest 15; with importance, both ends are searched.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let (scale, min) = range_or_search(x, importance, 15);
         out.fill(0);

@@ -71,10 +71,12 @@ impl Format for Q4_K {
     const BLOCK: usize = 256;
     const BYTES: usize = 144;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let found = affine_groups(x, weights(importance), Self::GROUP, 15, 63);
         out.fill(0);

@@ -43,11 +43,13 @@ impl Format for Q5_0 {
     const BLOCK: usize = 32;
     const BYTES: usize = 22;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
     /// As [`super::q4_0`]: the value farthest from zero becomes -16, or the scale is searched.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let scale = match importance {
             None => farthest(x) / -16.0,

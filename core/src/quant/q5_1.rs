@@ -30,10 +30,12 @@ impl Format for Q5_1 {
     const BLOCK: usize = 32;
     const BYTES: usize = 24;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
     /// As [`super::q4_1`]: the lowest value becomes 0 and the highest 31, or both ends are searched.
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let (scale, min) = range_or_search(x, importance, 31);
         write_f16(out, 0, scale);

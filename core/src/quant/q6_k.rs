@@ -30,10 +30,12 @@ impl Format for Q6_K {
     const BLOCK: usize = 256;
     const BYTES: usize = 210;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let range = Range { low: -32, high: 31 };
         let scale_range = Range { low: -128, high: 127 };

@@ -24,11 +24,13 @@ impl Format for Q8_0 {
     const BLOCK: usize = 32;
     const BYTES: usize = 34;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
     /// Importance changes nothing here: at 8 bits the rounding is all there is.
+    #[inline(always)]
     fn encode(x: &[f32], _: Option<&[f32]>, out: &mut [u8]) {
         let scale = farthest(x).abs() / 127.0;
         write_f16(out, 0, scale);

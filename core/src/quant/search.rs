@@ -16,12 +16,13 @@ const STEPS: i32 = 12;
 const PASSES: usize = 3;
 
 /// The weights to use, one per value: all the same when nobody knows better.
+#[inline(always)]
 pub(super) fn weights(importance: Option<&[f32]>) -> &[f32] {
     importance.unwrap_or(&[1.0; MAX_BLOCK])
 }
 
 /// The nearest integer, halves away from zero; saturates, and NaN becomes 0.
-#[inline]
+#[inline(always)]
 pub(super) const fn round(x: f32) -> i32 {
     let whole = x as i32;
     let rest = x - whole as f32;
@@ -53,21 +54,25 @@ fn sums<const N: usize>(x: &[f32], weights: &[f32], terms: impl Fn(f32, f32) -> 
 }
 
 /// The value farthest from zero, with its sign; the first of them.
+#[inline(always)]
 pub(super) fn farthest(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |far: f32, &x| if x.abs() > far.abs() { x } else { far })
 }
 
 /// The lowest and the highest value.
+#[inline(always)]
 fn extremes(x: &[f32]) -> (f32, f32) {
     x.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)))
 }
 
 /// `1 / x`, or 0 for 0.
+#[inline(always)]
 pub(super) fn inverse(x: f32) -> f32 {
     if x == 0.0 { 0.0 } else { 1.0 / x }
 }
 
 /// What `x` becomes when it goes through an IEEE half.
+#[inline(always)]
 fn half(x: f32) -> f32 {
     f16_to_f32(f32_to_f16(x))
 }
@@ -89,12 +94,14 @@ pub(super) struct Range {
 }
 
 impl Range {
+    #[inline(always)]
     fn integer(self, x: f32) -> i32 {
         self.nearest(x) as i32
     }
 }
 
 impl Levels for Range {
+    #[inline(always)]
     fn ends(self) -> [f32; 2] {
         [self.low as f32, self.high as f32]
     }
@@ -115,6 +122,7 @@ pub(super) struct Table(pub &'static [i8; 16]);
 
 impl Table {
     /// The code whose level is nearest; the first of them.
+    #[inline(always)]
     pub fn code(self, x: f32) -> u8 {
         let mut best = (0, f32::INFINITY);
         for (code, &level) in self.0.iter().enumerate() {
@@ -128,6 +136,7 @@ impl Table {
 }
 
 impl Levels for Table {
+    #[inline(always)]
     fn ends(self) -> [f32; 2] {
         let [lowest, highest] = [self.0.iter().min(), self.0.iter().max()];
         [lowest, highest].map(|end| f32::from(*end.expect("16 levels")))
@@ -147,6 +156,7 @@ impl Levels for Table {
 }
 
 /// The scale with which `scale * q` comes closest to `x`; it may be negative.
+#[inline(always)]
 pub(super) fn symmetric(x: &[f32], weights: &[f32], levels: impl Levels) -> f32 {
     let far = farthest(x);
     let [low, high] = levels.ends();
@@ -179,6 +189,7 @@ enum Lowest {
 }
 
 /// The scale and the minimum with which `scale * q - min` comes closest to `x`, for `q` from 0 to `high`.
+#[inline(always)]
 fn affine(x: &[f32], weights: &[f32], high: i32, lowest: Lowest) -> (f32, f32) {
     let integers = Range { low: 0, high };
     let (mut low, top) = extremes(x);
@@ -208,6 +219,7 @@ fn affine(x: &[f32], weights: &[f32], high: i32, lowest: Lowest) -> (f32, f32) {
 }
 
 /// The scale and the minimum that put the lowest value at 0 and the highest at `high`; with importance, [`affine`]'s.
+#[inline(always)]
 pub(super) fn range_or_search(x: &[f32], importance: Option<&[f32]>, high: i32) -> (f32, f32) {
     if let Some(weights) = importance {
         return affine(x, weights, high, Lowest::Anywhere);
@@ -217,6 +229,7 @@ pub(super) fn range_or_search(x: &[f32], importance: Option<&[f32]>, high: i32) 
 }
 
 /// The weighted squared error of rounding with this scale and minimum.
+#[inline(always)]
 fn error(x: &[f32], weights: &[f32], (scale, min): (f32, f32), high: i32) -> f32 {
     let inverse = inverse(scale);
     let integers = Range { low: 0, high };
@@ -237,6 +250,7 @@ pub(super) struct Symmetric {
 }
 
 /// Integers for `x` in groups of `group`, and integers for the groups' scales.
+#[inline(always)]
 pub(super) fn symmetric_groups(
     x: &[f32],
     weights: &[f32],
@@ -309,6 +323,7 @@ pub(super) struct Affine {
 }
 
 /// Integers 0 to `high` for `x` in groups of `group`, and integers 0 to `outer_high` for their scales and minima.
+#[inline(always)]
 pub(super) fn affine_groups(x: &[f32], weights: &[f32], group: usize, high: i32, outer_high: i32) -> Affine {
     let mut wanted = [(0.0, 0.0); MAX_GROUPS];
     for (wanted, (x, weights)) in wanted.iter_mut().zip(x.chunks(group).zip(weights.chunks(group))) {

@@ -26,10 +26,12 @@ impl Format for TQ2_0 {
     const BLOCK: usize = 256;
     const BYTES: usize = 66;
 
+    #[inline(always)]
     fn decode(block: &[u8], out: &mut [f32]) {
         decode_groups::<Self>(block, out);
     }
 
+    #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let scale = block_scale(x, importance);
         let mut q = [0; 256];

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use motelm::machine;
-use motelm::shapes::{Mix, SHAPES, Shape};
+use motelm::quantize::mix::Mix;
+use motelm::shapes::{SHAPES, Shape};
 use motelm_core::{Model, Session};
 use serde::Serialize;
 

@@ -1,0 +1,1 @@
+//! Types chosen by what they cost.
