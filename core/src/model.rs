@@ -11,7 +11,7 @@ use crate::arch;
 use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::File;
-use crate::ops::matmul::Matrix;
+use crate::ops::matmul::{Matrix, Watched};
 use crate::quant;
 use plan::{Linear, Plan, TensorId};
 
@@ -20,6 +20,14 @@ use plan::{Linear, Plan, TensorId};
 #[derive(Debug, Clone)]
 pub struct Model {
     inner: Arc<Inner>,
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// Sees what comes into the matrices of a model; see [`Model::watched`].
+pub trait Watch: core::fmt::Debug + Send + Sync {
+    /// Rows of `cols` values each are about to be multiplied with a matrix: the tensor at this position of the file's
+    /// table or, where several are stacked in it, its part `part`.
+    fn product(&self, tensor: TensorId, part: usize, rows: &[f32], cols: usize);
 }
 
 #[derive(Debug)]
@@ -58,7 +66,13 @@ impl Model {
             vectors[id] = Some(values);
         });
         result?;
-        Ok(Self { inner: Arc::new(Inner { file: file.clone(), plan, data, vectors }) })
+        Ok(Self { inner: Arc::new(Inner { file: file.clone(), plan, data, vectors }), watch: None })
+    }
+
+    /// The same model, whose products are watched.
+    #[must_use]
+    pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {
+        Self { inner: Arc::clone(&self.inner), watch: Some(watch) }
     }
 
     /// What the model computes.
@@ -84,8 +98,9 @@ impl Model {
     /// A tensor of the plan as rows.
     pub(crate) fn table(&self, id: TensorId) -> Matrix<'_> {
         let tensor = &self.inner.file.tensors()[id];
-        Matrix::new(tensor.dtype, tensor.rows(), tensor.cols(), &self.inner.data[id])
-            .expect("shapes were checked with the file")
+        let matrix = Matrix::new(tensor.dtype, tensor.rows(), tensor.cols(), &self.inner.data[id])
+            .expect("shapes were checked with the file");
+        self.watch(matrix, id, 0)
     }
 
     /// One of `n` matrices that are stacked in a tensor of the plan.
@@ -93,7 +108,16 @@ impl Model {
         let tensor = &self.inner.file.tensors()[id];
         let data = &self.inner.data[id];
         let bytes = data.len() / n;
-        Matrix::new(tensor.dtype, tensor.rows() / n, tensor.cols(), &data[expert * bytes..][..bytes])
-            .expect("shapes were checked with the file")
+        let part = &data[expert * bytes..][..bytes];
+        let matrix = Matrix::new(tensor.dtype, tensor.rows() / n, tensor.cols(), part)
+            .expect("shapes were checked with the file");
+        self.watch(matrix, id, expert)
+    }
+
+    fn watch<'a>(&'a self, matrix: Matrix<'a>, tensor: TensorId, part: usize) -> Matrix<'a> {
+        match &self.watch {
+            None => matrix,
+            Some(watch) => matrix.watched(Watched { watch: &**watch, tensor, part }),
+        }
     }
 }

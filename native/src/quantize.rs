@@ -10,6 +10,7 @@
 
 pub mod adapt;
 mod encode;
+pub mod gather;
 pub mod imatrix;
 pub mod mix;
 mod output;
@@ -23,7 +24,7 @@ use motelm_core::gguf::{File, TensorInfo, Value, Writer};
 use motelm_core::quant::{Dtype, Meets};
 use motelm_core::simd::Level;
 use motelm_core::{Error, ErrorKind};
-use regex_lite::Regex;
+pub use regex_lite::Regex;
 
 pub use encode::Loss;
 use imatrix::Importance;
@@ -179,11 +180,7 @@ impl<'a> Job<'a> {
     ///
     /// # Panics
     /// When there are not as many types as tensors.
-    pub fn with_types(
-        file: &'a File,
-        options: &'a Options<'a>,
-        types: Vec<Dtype>,
-    ) -> Result<Self, Error> {
+    pub fn with_types(file: &'a File, options: &'a Options<'a>, types: Vec<Dtype>) -> Result<Self, Error> {
         assert_eq!(types.len(), file.tensors().len(), "types, and tensors");
         for (tensor, &dtype) in file.tensors().iter().zip(&types) {
             if tensor.dtype == dtype {
@@ -248,7 +245,8 @@ impl<'a> Job<'a> {
                     done = before + elements;
                     progress(Progress { tensor, dtype, done, finished })
                 };
-                let loss = self.write_tensor(tensor, dtype, &mut output, &mut |elements| piece(elements, None))?;
+                let loss =
+                    self.write_tensor(tensor, dtype, &mut output, &mut |elements| piece(elements, None))?;
                 if !piece(tensor.elements() as u64, Some(loss)) {
                     return Err(QuantizeError::Stopped);
                 }
@@ -312,25 +310,26 @@ impl<'a> Job<'a> {
     }
 
     fn write_metadata(&self, writer: &mut Writer) {
+        use imatrix::keys;
         // What is said anew, or is no longer true.
-        let mut dropped =
-            vec!["general.alignment", "split.no", "split.count", "split.tensors.count", imatrix::keys::FILE];
-        dropped.extend([imatrix::keys::DATASET, imatrix::keys::ENTRIES, imatrix::keys::CHUNKS]);
-        let file_type = self.options.mix.and_then(Mix::file_type);
-        if self.options.mix.is_some() {
+        let mut dropped = vec!["general.alignment", "split.no", "split.count", "split.tensors.count"];
+        let changed =
+            self.options.mix.is_some() || self.tensors().any(|(tensor, dtype)| tensor.dtype != dtype);
+        if changed {
             dropped.extend(["general.file_type", "general.quantization_version"]);
+            dropped.extend([keys::FILE, keys::DATASET, keys::ENTRIES, keys::CHUNKS]);
         }
         for (key, value) in self.file.metadata().filter(|(key, _)| !dropped.contains(key)) {
             writer.set(key, value);
         }
-        if let Some(file_type) = file_type {
+        if let Some(file_type) = self.options.mix.and_then(Mix::file_type) {
             writer.set("general.file_type", Value::U32(file_type));
         }
-        if self.options.mix.is_some() {
+        if changed {
             writer.set("general.quantization_version", Value::U32(2));
-        }
-        if let Some(importance) = self.options.importance {
-            importance.tell(writer);
+            if let Some(importance) = self.options.importance {
+                importance.tell(writer);
+            }
         }
     }
 }
@@ -356,6 +355,16 @@ impl Options<'_> {
         );
         Err(Error::new(ErrorKind::Shape, what).at_tensor(&*tensor.name))
     }
+}
+
+/// Writes a file that appears when it is whole.
+///
+/// # Errors
+/// [`QuantizeError::Io`] as the system says.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), QuantizeError> {
+    let mut output = Output::create(path)?;
+    output.write(bytes)?;
+    output.finish()
 }
 
 /// The files that a model written to `path` in so many parts will be.

@@ -355,8 +355,11 @@ impl List {
 
     /// The tensors with the types that the mix gives them.
     fn typed(mut self, mix: Mix, facts: &Facts) -> Vec<Tensor> {
-        let seen: Vec<mix::Tensor<'_>> =
-            self.tensors.iter().map(|tensor| mix::Tensor { name: &tensor.name, dims: &tensor.dims }).collect();
+        let seen: Vec<mix::Tensor<'_>> = self
+            .tensors
+            .iter()
+            .map(|tensor| mix::Tensor { name: &tensor.name, dims: &tensor.dims })
+            .collect();
         let types = Rules::from(mix).types(facts, &seen, |_| None);
         for (tensor, dtype) in self.tensors.iter_mut().zip(types) {
             tensor.dtype = dtype.unwrap_or(tensor.dtype);

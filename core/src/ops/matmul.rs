@@ -12,6 +12,8 @@ use core::marker::PhantomData;
 pub use super::activations::{Activations, Input};
 use super::decoded::Decoded;
 use crate::exec::{Columns, Executor, Inline, for_columns};
+use crate::model::Watch;
+use crate::model::plan::TensorId;
 use crate::quant::{Dtype, Format, Meets, Visitor, dequantize};
 use crate::simd::{Isa, Kernel, Level};
 use crate::{Error, ErrorKind, Result};
@@ -55,6 +57,15 @@ pub struct Matrix<'a> {
     data: &'a [u8],
     /// What the tail says: a factor of all weights.
     scale: f32,
+    watched: Option<Watched<'a>>,
+}
+
+/// Who wants to know of a matrix's products, and by which name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched<'a> {
+    pub watch: &'a dyn Watch,
+    pub tensor: TensorId,
+    pub part: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -68,7 +79,8 @@ impl<'a> Matrix<'a> {
         let scale = dtype.tensor_scale(data);
         match (row_bytes, scale) {
             (Some(row_bytes), Some(scale)) if dtype.tensor_bytes(&[cols, rows, 1, 1]) == Some(data.len()) => {
-                Ok(Self { dtype, rows, cols, row_bytes, data: &data[..row_bytes * rows], scale })
+                let data = &data[..row_bytes * rows];
+                Ok(Self { dtype, rows, cols, row_bytes, data, scale, watched: None })
             }
             _ => Err(Error::new(
                 ErrorKind::Shape,
@@ -80,6 +92,11 @@ impl<'a> Matrix<'a> {
                 ),
             )),
         }
+    }
+
+    /// The same matrix, whose products are watched.
+    pub(crate) fn watched(self, watched: Watched<'a>) -> Self {
+        Self { watched: Some(watched), ..self }
     }
 
     /// The type of the weights.
@@ -126,6 +143,9 @@ const SMALL: usize = 1 << 16;
 pub fn matmul(cx: &Cx<'_>, w: &Matrix<'_>, x: &Input<'_>, out: &mut [f32]) {
     assert_eq!(x.cols(), w.cols, "values per token, and columns of the matrix");
     assert_eq!(Some(out.len()), x.tokens().checked_mul(w.rows), "outputs, and tokens times rows");
+    if let Some(Watched { watch, tensor, part }) = w.watched {
+        watch.product(tensor, part, x.x, x.cols);
+    }
     let per_task = rows_per_task(cx.exec.width(), w, x.tokens());
     for_columns(cx.exec, out, w.rows, per_task, |first, out| {
         w.dtype.visit(Enter { level: cx.level, rows: Rows { w, x, first, out } });

@@ -5,13 +5,16 @@
 //! scale that fits the integers best in the least squares sense. Formats that squeeze the scales of many groups into
 //! small integers repeat this one level up: choose integers for the scales, fit the outer scale to the outcome, again.
 //!
-//! What counts is the squared error, weighted by importance where the caller gives weights.
+//! What counts is the squared error, weighted by importance where the caller gives weights. The candidates for a scale
+//! lie side by side in arrays: every value meets all of them in a plain loop, which the compiler turns into vectors.
 
 use super::float16::{f16_to_f32, f32_to_f16};
 use super::{MAX_BLOCK, MAX_GROUPS};
 
-/// How many scales the search tries on either side of the obvious one.
-const STEPS: i32 = 12;
+/// How many scales the search tries around the obvious one: whole vectors of any width.
+const CANDIDATES: usize = 24;
+/// How many integers the search tries around a group's best scale.
+const NEAR: usize = 8;
 /// How often outer scales are fitted.
 const PASSES: usize = 3;
 
@@ -33,24 +36,6 @@ pub(super) const fn round(x: f32) -> i32 {
     } else {
         whole
     }
-}
-
-/// Adds up `terms` of every value and its weight.
-///
-/// In lanes, as one sum after the other would leave the processor waiting; groups are whole lanes.
-#[inline(always)]
-fn sums<const N: usize>(x: &[f32], weights: &[f32], terms: impl Fn(f32, f32) -> [f32; N]) -> [f32; N] {
-    const LANES: usize = 8;
-    let mut sums = [[0.0; LANES]; N];
-    for (x, weights) in x.chunks_exact(LANES).zip(weights.chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            let terms = terms(x[lane], weights[lane]);
-            for (sums, term) in sums.iter_mut().zip(terms) {
-                sums[lane] += term;
-            }
-        }
-    }
-    sums.map(|lanes| lanes.iter().sum())
 }
 
 /// The value farthest from zero, with its sign; the first of them.
@@ -91,13 +76,6 @@ pub(super) trait Levels: Copy {
 pub(super) struct Range {
     pub low: i32,
     pub high: i32,
-}
-
-impl Range {
-    #[inline(always)]
-    fn integer(self, x: f32) -> i32 {
-        self.nearest(x) as i32
-    }
 }
 
 impl Levels for Range {
@@ -155,6 +133,36 @@ impl Levels for Table {
     }
 }
 
+/// What candidates for a scale make of some values: for each, the sums that a fit needs and the error without one.
+struct Tried<const C: usize> {
+    xq: [f32; C],
+    qq: [f32; C],
+    error: [f32; C],
+}
+
+/// Rounds with each of the scales and adds up. Candidates lie side by side, so that plain loops over them are vectors
+/// whatever the instructions are, and each one's sums are added in the same order everywhere.
+#[inline(always)]
+fn try_scales<const C: usize>(
+    x: &[f32],
+    weights: &[f32],
+    scales: &[f32; C],
+    levels: impl Levels,
+) -> Tried<C> {
+    let inverses = scales.map(inverse);
+    let mut tried = Tried { xq: [0.0; C], qq: [0.0; C], error: [0.0; C] };
+    for (&x, &weight) in x.iter().zip(weights) {
+        for c in 0..C {
+            let q = levels.nearest(x * inverses[c]);
+            let off = x - scales[c] * q;
+            tried.xq[c] += weight * x * q;
+            tried.qq[c] += weight * q * q;
+            tried.error[c] += weight * off * off;
+        }
+    }
+    tried
+}
+
 /// The scale with which `scale * q` comes closest to `x`; it may be negative.
 #[inline(always)]
 pub(super) fn symmetric(x: &[f32], weights: &[f32], levels: impl Levels) -> f32 {
@@ -164,16 +172,22 @@ pub(super) fn symmetric(x: &[f32], weights: &[f32], levels: impl Levels) -> f32 
     let step = ((high - low) / 200.0).max(0.1);
     let (mut best, mut most) = (0.0, 0.0);
     for end in [low, high] {
-        for i in -STEPS..=STEPS {
-            let inverse = (end + step * i as f32) / far;
-            let [xq, qq] = sums(x, weights, |x, weight| {
-                let q = levels.nearest(x * inverse);
-                [weight * x * q, weight * q * q]
-            });
+        let inverses: [f32; CANDIDATES] =
+            core::array::from_fn(|c| (end + step * (c as f32 - (CANDIDATES / 2) as f32)) / far);
+        let (mut xq, mut qq) = ([0.0; CANDIDATES], [0.0; CANDIDATES]);
+        for (&x, &weight) in x.iter().zip(weights) {
+            let wx = weight * x;
+            for c in 0..CANDIDATES {
+                let q = levels.nearest(x * inverses[c]);
+                xq[c] += wx * q;
+                qq[c] += weight * q * q;
+            }
+        }
+        for c in 0..CANDIDATES {
             // With the best scale, xq / qq, the squared error is the sum of squares less this.
-            let explained = xq * xq / qq;
+            let explained = xq[c] * xq[c] / qq[c];
             if explained > most {
-                (best, most) = (xq / qq, explained);
+                (best, most) = (xq[c] / qq[c], explained);
             }
         }
     }
@@ -196,22 +210,37 @@ fn affine(x: &[f32], weights: &[f32], high: i32, lowest: Lowest) -> (f32, f32) {
     if lowest == Lowest::AtMostZero {
         low = low.min(0.0);
     }
+    let inverses: [f32; CANDIDATES] =
+        core::array::from_fn(|c| (high as f32 + 0.1 * (c as f32 - (CANDIDATES / 2) as f32)) / (top - low));
+    let (mut wq, mut wxq, mut wqq) = ([0.0; CANDIDATES], [0.0; CANDIDATES], [0.0; CANDIDATES]);
+    let [mut w, mut wx] = [0.0; 2];
+    for (&x, &weight) in x.iter().zip(weights) {
+        let weighted = weight * x;
+        w += weight;
+        wx += weighted;
+        let above = x - low;
+        for c in 0..CANDIDATES {
+            let q = integers.nearest(above * inverses[c]);
+            let weighted_q = weight * q;
+            wq[c] += weighted_q;
+            wxq[c] += weighted * q;
+            wqq[c] += weighted_q * q;
+        }
+    }
     let mut best = (0.0, -low);
-    let mut least = error(x, weights, best, high);
-    for i in -STEPS..=STEPS {
-        let inverse = (high as f32 + 0.1 * i as f32) / (top - low);
-        let [w, wx, wq, wxq, wqq] = sums(x, weights, |x, weight| {
-            let q = integers.nearest((x - low) * inverse);
-            [weight, weight * x, weight * q, weight * x * q, weight * q * q]
-        });
+    // The squared error less the sum of squares, which is the same for all.
+    let mut least = w * low * low - 2.0 * low * wx;
+    for c in 0..CANDIDATES {
+        let (wq, wxq, wqq) = (wq[c], wxq[c], wqq[c]);
         let scale = (w * wxq - wx * wq) / (w * wqq - wq * wq);
         let mut fit = (scale, (scale * wq - wx) / w);
         // Values that all round to the same integer leave the fit undefined.
         if lowest == Lowest::AtMostZero && (fit.1 < 0.0 || !fit.0.is_finite()) {
             fit = (wxq / wqq, 0.0);
         }
-        let error = error(x, weights, fit, high);
-        if fit.0 > 0.0 && error < least {
+        let (scale, min) = fit;
+        let error = scale * (scale * wqq - 2.0 * wxq - 2.0 * min * wq) + min * (min * w + 2.0 * wx);
+        if scale > 0.0 && error < least {
             (best, least) = (fit, error);
         }
     }
@@ -226,18 +255,6 @@ pub(super) fn range_or_search(x: &[f32], importance: Option<&[f32]>, high: i32) 
     }
     let (lowest, highest) = extremes(x);
     ((highest - lowest) / high as f32, -lowest)
-}
-
-/// The weighted squared error of rounding with this scale and minimum.
-#[inline(always)]
-fn error(x: &[f32], weights: &[f32], (scale, min): (f32, f32), high: i32) -> f32 {
-    let inverse = inverse(scale);
-    let integers = Range { low: 0, high };
-    let [error] = sums(x, weights, |x, weight| {
-        let off = x - (scale * integers.nearest((x + min) * inverse) - min);
-        [weight * off * off]
-    });
-    error
 }
 
 /// A block of `scale * scales[group] * q`.
@@ -262,50 +279,50 @@ pub(super) fn symmetric_groups(
     for (wanted, (x, weights)) in wanted.iter_mut().zip(x.chunks(group).zip(weights.chunks(group))) {
         *wanted = symmetric(x, weights, levels);
     }
-    let mut block = Symmetric {
-        scale: half(farthest(&wanted) / scale_range.low as f32),
-        scales: [0; MAX_GROUPS],
-        q: [0; MAX_BLOCK],
-    };
-    let mut best = block.clone();
+    let mut outer = half(farthest(&wanted) / scale_range.low as f32);
+    let (mut best_outer, mut best_scales) = (outer, [0; MAX_GROUPS]);
     let mut least = f32::INFINITY;
     for _ in 0..PASSES {
+        let mut scales = [0; MAX_GROUPS];
         let (mut sum, mut xq, mut qq) = (0.0, 0.0, 0.0);
         for (i, (x, weights)) in x.chunks(group).zip(weights.chunks(group)).enumerate() {
-            let near = scale_range.integer(wanted[i] * inverse(block.scale));
-            let mut group_least = f32::INFINITY;
-            for outer in (near - 1).max(scale_range.low)..=(near + 1).min(scale_range.high) {
-                let scale = block.scale * outer as f32;
-                let inverse = inverse(scale);
-                let [error] = sums(x, weights, |x, weight| {
-                    let off = x - scale * levels.nearest(x * inverse);
-                    [weight * off * off]
-                });
-                if error < group_least {
-                    group_least = error;
-                    block.scales[i] = outer as i8;
-                }
-            }
-            sum += group_least;
-            let outer = f32::from(block.scales[i]);
-            let inverse = inverse(block.scale * outer);
-            for (j, (&x, &weight)) in x.iter().zip(weights).enumerate() {
-                let q = levels.nearest(x * inverse);
-                block.q[i * group + j] = q as i8;
-                let q = outer * q;
-                xq += weight * x * q;
-                qq += weight * q * q;
-            }
+            let near = scale_range.nearest(wanted[i] * inverse(outer));
+            let around: [f32; NEAR] =
+                core::array::from_fn(|c| scale_range.nearest(near + (c as f32 - (NEAR / 2) as f32)));
+            let tried = try_scales(x, weights, &around.map(|scale| outer * scale), levels);
+            let c = least_of(&tried.error);
+            scales[i] = around[c] as i8;
+            sum += tried.error[c];
+            xq += around[c] * tried.xq[c];
+            qq += around[c] * around[c] * tried.qq[c];
         }
         if sum < least {
-            least = sum;
-            best = block.clone();
+            (least, best_outer, best_scales) = (sum, outer, scales);
         }
         let fit = half(xq / qq);
-        if !fit.is_finite() || fit == block.scale {
+        if !fit.is_finite() || fit == outer {
             break;
         }
-        block.scale = fit;
+        outer = fit;
+    }
+    let mut q = [0; MAX_BLOCK];
+    for (i, (q, x)) in q.chunks_mut(group).zip(x.chunks(group)).enumerate() {
+        let inverse = inverse(best_outer * f32::from(best_scales[i]));
+        for (q, x) in q.iter_mut().zip(x) {
+            *q = levels.nearest(x * inverse) as i8;
+        }
+    }
+    Symmetric { scale: best_outer, scales: best_scales, q }
+}
+
+/// The place of the least; the first of them, and not of a NaN.
+#[inline(always)]
+fn least_of(errors: &[f32]) -> usize {
+    let mut best = 0;
+    for (c, error) in errors.iter().enumerate() {
+        if *error < errors[best] || errors[best].is_nan() {
+            best = c;
+        }
     }
     best
 }
@@ -330,52 +347,58 @@ pub(super) fn affine_groups(x: &[f32], weights: &[f32], group: usize, high: i32,
         *wanted = affine(x, weights, high, Lowest::AtMostZero);
     }
     let largest = |of: fn(&(f32, f32)) -> f32| wanted.iter().map(of).fold(0.0, f32::max) / outer_high as f32;
-    let mut block = Affine {
-        scale: half(largest(|wanted| wanted.0)),
-        min: half(largest(|wanted| wanted.1)),
+    let (mut outer, mut outer_min) = (half(largest(|wanted| wanted.0)), half(largest(|wanted| wanted.1)));
+    let mut best = Affine {
+        scale: outer,
+        min: outer_min,
         scales: [0; MAX_GROUPS],
         mins: [0; MAX_GROUPS],
         q: [0; MAX_BLOCK],
     };
     let integers = Range { low: 0, high };
-    let near = |x: f32| {
-        let near = round(x).clamp(0, outer_high);
-        (near - 1).max(0)..=(near + 1).min(outer_high)
-    };
-    let mut best = block.clone();
+    let outers = Range { low: 0, high: outer_high };
     let mut least = f32::INFINITY;
     for _ in 0..PASSES {
-        // x is fitted with scale * a - min * b.
+        let (mut scales, mut mins) = ([0; MAX_GROUPS], [0; MAX_GROUPS]);
+        // x is fitted with outer * a - outer_min * b.
         let [mut sum, mut aa, mut ab, mut bb, mut xa, mut xb] = [0.0; 6];
         for (i, (x, weights)) in x.chunks(group).zip(weights.chunks(group)).enumerate() {
-            let mut group_least = f32::INFINITY;
-            for scale in near(wanted[i].0 * inverse(block.scale)) {
-                for min in near(wanted[i].1 * inverse(block.min)) {
-                    let candidate = (block.scale * scale as f32, block.min * min as f32);
-                    let error = error(x, weights, candidate, high);
-                    if error < group_least {
-                        group_least = error;
-                        (block.scales[i], block.mins[i]) = (scale as u8, min as u8);
-                    }
+            let near = [wanted[i].0 * inverse(outer), wanted[i].1 * inverse(outer_min)];
+            let near = near.map(|near| outers.nearest(near));
+            // Four scales with four minima.
+            let scale: [f32; 16] = core::array::from_fn(|c| outers.nearest(near[0] + (c % 4) as f32 - 1.0));
+            let min: [f32; 16] = core::array::from_fn(|c| outers.nearest(near[1] + (c / 4) as f32 - 1.0));
+            let (by, less) = (scale.map(|scale| outer * scale), min.map(|min| outer_min * min));
+            let inverses = by.map(inverse);
+            let (mut wq, mut wxq, mut wqq, mut error) = ([0.0; 16], [0.0; 16], [0.0; 16], [0.0; 16]);
+            let [mut w, mut wx] = [0.0; 2];
+            for (&x, &weight) in x.iter().zip(weights) {
+                let weighted = weight * x;
+                w += weight;
+                wx += weighted;
+                for c in 0..16 {
+                    let q = integers.nearest((x + less[c]) * inverses[c]);
+                    let off = x - (by[c] * q - less[c]);
+                    error[c] += weight * off * off;
+                    let weighted_q = weight * q;
+                    wq[c] += weighted_q;
+                    wxq[c] += weighted * q;
+                    wqq[c] += weighted_q * q;
                 }
             }
-            sum += group_least;
-            let (scale, b) = (f32::from(block.scales[i]), f32::from(block.mins[i]));
-            let inverse = inverse(block.scale * scale);
-            for (j, (&x, &weight)) in x.iter().zip(weights).enumerate() {
-                let q = integers.nearest((x + block.min * b) * inverse);
-                block.q[i * group + j] = q as u8;
-                let a = scale * q;
-                aa += weight * a * a;
-                ab += weight * a * b;
-                bb += weight * b * b;
-                xa += weight * x * a;
-                xb += weight * x * b;
-            }
+            let c = least_of(&error);
+            let (a, b) = (scale[c], min[c]);
+            (scales[i], mins[i]) = (a as u8, b as u8);
+            sum += error[c];
+            aa += a * a * wqq[c];
+            ab += a * b * wq[c];
+            bb += b * b * w;
+            xa += a * wxq[c];
+            xb += b * wx;
         }
         if sum < least {
             least = sum;
-            best = block.clone();
+            best = Affine { scale: outer, min: outer_min, scales, mins, q: best.q };
         }
         let determinant = aa * bb - ab * ab;
         let fit = if bb == 0.0 {
@@ -384,10 +407,17 @@ pub(super) fn affine_groups(x: &[f32], weights: &[f32], group: usize, high: i32,
             (half((xa * bb - xb * ab) / determinant), half((xa * ab - xb * aa) / determinant))
         };
         let usable = |x: f32| x.is_finite() && x >= 0.0;
-        if !usable(fit.0) || !usable(fit.1) || fit == (block.scale, block.min) {
+        if !usable(fit.0) || !usable(fit.1) || fit == (outer, outer_min) {
             break;
         }
-        (block.scale, block.min) = fit;
+        (outer, outer_min) = fit;
+    }
+    for (i, (q, x)) in best.q.chunks_mut(group).zip(x.chunks(group)).enumerate() {
+        let inverse = inverse(best.scale * f32::from(best.scales[i]));
+        let less = best.min * f32::from(best.mins[i]);
+        for (q, x) in q.iter_mut().zip(x) {
+            *q = integers.nearest((x + less) * inverse) as u8;
+        }
     }
     best
 }

@@ -592,7 +592,8 @@ fn weight_type(name: &str) -> Result<Dtype, String> {
 
 fn tensor_type(text: &str) -> Result<(Regex, Dtype), String> {
     let (pattern, dtype) = text.rsplit_once('=').ok_or("expected REGEX=TYPE, such as ffn_down=Q6_K")?;
-    let pattern = Regex::new(pattern).map_err(|error| format!("`{pattern}` is no regular expression: {error}"))?;
+    let pattern =
+        Regex::new(pattern).map_err(|error| format!("`{pattern}` is no regular expression: {error}"))?;
     Ok((pattern, weight_type(dtype)?))
 }
 

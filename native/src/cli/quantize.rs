@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use motelm::quantize::adapt::{Adapted, mean_error};
 use motelm::quantize::imatrix::Importance;
 use motelm::quantize::mix::Mix;
 use motelm::quantize::{Job, Loss, Options, QuantizeError};
@@ -30,7 +31,12 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let importance = args.imatrix.as_deref().map(Importance::open).transpose()?;
     let pool = Pool::new(args.threads.unwrap_or_else(machine::physical_cores));
     let options = options(args, importance.as_ref(), &pool)?;
-    let job = Job::new(&file, &options).map_err(refused)?;
+    let adapted = args.target_bpw.map(|bits| adapt(&file, &options, bits)).transpose()?;
+    let job = match &adapted {
+        None => Job::new(&file, &options),
+        Some(adapted) => Job::with_types(&file, &options, adapted.types.clone()),
+    };
+    let job = job.map_err(refused)?;
     let unknown = job.needs_importance().count();
     if unknown > 0 {
         let what = "tensors get so few bits that they need --imatrix to be of use (`mote imatrix` makes one)";
@@ -38,7 +44,20 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     }
     let start = Instant::now();
     let losses = if args.dry_run { Vec::new() } else { write(&job, args)? };
-    output::show(&told(args, &file, &job, &losses, start.elapsed().as_secs_f64()))
+    let report = Report { args, job: &job, losses, predicted: adapted.map(|adapted| adapted.predicted) };
+    output::show(&report.told(&file, start.elapsed().as_secs_f64()))
+}
+
+/// Chooses types by measured error, and shows how far it is.
+fn adapt(file: &File, options: &Options<'_>, bits: f64) -> Result<Adapted, Failure> {
+    let watch = Watch::start();
+    let bar = progress_bar("measuring {wide_bar} {pos}/{len} tensors, {eta}", file.tensors().len() as u64);
+    let adapted = Adapted::choose(file, options, bits, |done| {
+        bar.set_position(done as u64);
+        !watch.asked()
+    });
+    bar.finish_and_clear();
+    adapted.map_err(refused)?.ok_or(Failure::Interrupted)
 }
 
 fn options<'a>(
@@ -64,7 +83,7 @@ fn options<'a>(
         importance,
         requantize: args.allow_requantize,
         keep_split: args.keep_split,
-        measure: args.verbose,
+        measure: args.verbose || args.target_bpw.is_some(),
         level: args.level.unwrap_or_else(cpu::detect),
         exec,
     })
@@ -101,7 +120,7 @@ fn refuse_input_as_output(args: &QuantizeArgs, file: &File) -> Result<(), Failur
 /// Writes the model, and shows how far it is. Returns what was lost in each tensor, where that is measured.
 fn write(job: &Job<'_>, args: &QuantizeArgs) -> Result<Vec<Option<Loss>>, Failure> {
     let watch = Watch::start();
-    let bar = progress_bar(job.elements());
+    let bar = progress_bar("{wide_bar} {percent} %, {eta}  {msg}", job.elements());
     let mut losses = Vec::new();
     let result = job.write(&args.output, |progress| {
         bar.set_position(progress.done);
@@ -124,58 +143,70 @@ fn write(job: &Job<'_>, args: &QuantizeArgs) -> Result<Vec<Option<Loss>>, Failur
     }
 }
 
-fn progress_bar(elements: u64) -> ProgressBar {
+fn progress_bar(template: &str, len: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{wide_bar} {percent} %, {eta}  {msg}");
-    ProgressBar::new(elements).with_style(style.expect("the template is well-formed"))
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new(len).with_style(style.expect("the template is well-formed"))
 }
 
-/// What was done: a line, and with `--verbose` or without doing it, a table.
-fn told(args: &QuantizeArgs, file: &File, job: &Job<'_>, losses: &[Option<Loss>], seconds: f64) -> String {
-    let mut told = String::new();
-    if args.verbose || args.dry_run {
-        // In the order in which they were written.
-        for (i, (tensor, dtype)) in job.tensors().enumerate() {
-            row(&mut told, tensor, dtype, losses.get(i).copied().flatten());
+/// What was done.
+struct Report<'a> {
+    args: &'a QuantizeArgs,
+    job: &'a Job<'a>,
+    /// In the order in which tensors were written.
+    losses: Vec<Option<Loss>>,
+    predicted: Option<Vec<Option<f64>>>,
+}
+
+impl Report<'_> {
+    /// A line, and with `--verbose` or when nothing is written, a table.
+    fn told(&self, file: &File, seconds: f64) -> String {
+        let mut told = String::new();
+        if self.args.verbose || self.args.dry_run {
+            for (i, (tensor, dtype)) in self.job.tensors().enumerate() {
+                self.row(&mut told, i, tensor, dtype);
+            }
         }
+        let before: u64 = file.tensors().iter().map(|tensor| tensor.len as u64).sum();
+        let after = self.job.bytes();
+        let bits = 8.0 * after as f64 / self.job.elements() as f64;
+        let (n, before, after) = (file.tensors().len(), size(before), size(after));
+        let _ = write!(told, "{n} tensors, {before} -> {after}, {bits:.2} bits per weight");
+        if let Some(predicted) = &self.predicted {
+            let _ = write!(
+                told,
+                ", predicted error {}",
+                percent(mean_error(predicted.iter().copied().flatten()))
+            );
+        }
+        if self.losses.iter().any(Option::is_some) {
+            let lost = self.losses.iter().flatten().map(|loss| loss.relative());
+            let _ = write!(told, ", error {}", percent(mean_error(lost)));
+        }
+        if !self.args.dry_run {
+            let _ = write!(told, ", {seconds:.1} s");
+        }
+        told.push('\n');
+        told
     }
-    let before: u64 = file.tensors().iter().map(|tensor| tensor.len as u64).sum();
-    let after = job.bytes();
-    let bits = 8.0 * after as f64 / job.elements() as f64;
-    let _ = write!(
-        told,
-        "{} tensors, {} -> {}, {bits:.2} bits per weight",
-        file.tensors().len(),
-        size(before),
-        size(after)
-    );
-    let mut total = Loss::default();
-    losses.iter().flatten().for_each(|&loss| total += loss);
-    if total.signal > 0.0 {
-        let _ = write!(told, ", error {:.3} %", 100.0 * total.relative());
+
+    fn row(&self, told: &mut String, i: usize, tensor: &TensorInfo, dtype: Dtype) {
+        let shape = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+        let bytes = dtype.tensor_bytes(&tensor.shape).map_or(0, |bytes| bytes as u64);
+        let (name, from, to, bytes) = (&tensor.name, tensor.dtype.name(), dtype.name(), size(bytes));
+        let _ = write!(told, "{name:<36} {shape:>18}  {from:>4} -> {to:<7} {bytes:>10}");
+        if let Some(predicted) = self.predicted.as_ref().and_then(|predicted| predicted[i]) {
+            let _ = write!(told, "  predicted {:>8}", percent(predicted));
+        }
+        if let Some(loss) = self.losses.get(i).copied().flatten() {
+            let _ = write!(told, "  error {:>8}", percent(loss.relative()));
+        }
+        told.push('\n');
     }
-    if !args.dry_run {
-        let _ = write!(told, ", {seconds:.1} s");
-    }
-    told.push('\n');
-    told
 }
 
-fn row(told: &mut String, tensor: &TensorInfo, dtype: Dtype, loss: Option<Loss>) {
-    let shape = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
-    let bytes = dtype.tensor_bytes(&tensor.shape).map_or(0, |bytes| bytes as u64);
-    let _ = write!(
-        told,
-        "{:<36} {shape:>18}  {:>4} -> {:<7} {:>10}",
-        tensor.name,
-        tensor.dtype.name(),
-        dtype.name(),
-        size(bytes)
-    );
-    if let Some(loss) = loss {
-        let _ = write!(told, "  error {:.3} %", 100.0 * loss.relative());
-    }
-    told.push('\n');
+fn percent(part: f64) -> String {
+    format!("{:.3} %", 100.0 * part)
 }

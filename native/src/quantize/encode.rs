@@ -73,6 +73,44 @@ pub(super) fn tensor(
     Ok(options.measure.then_some(loss))
 }
 
+/// Elements of a tensor on which types are tried.
+const SAMPLE: usize = 1 << 17;
+
+/// What each of some types loses on rows from all over the tensor.
+pub(super) fn sample(
+    options: &Options<'_>,
+    tensor: &TensorInfo,
+    data: &[u8],
+    dtypes: &[Dtype],
+    importance: Option<&[f32]>,
+) -> Result<Vec<Loss>, Error> {
+    let n_rows = tensor.rows();
+    let wanted = (SAMPLE / tensor.cols()).clamp(1, n_rows);
+    let mut tasks = Vec::new();
+    tasks.resize_with(wanted, || (Ok(()), vec![Loss::default(); dtypes.len()]));
+    for_chunks(options.exec, &mut tasks, 1, |i, task| {
+        let (result, losses) = &mut task[0];
+        // The product may be too large for a machine whose numbers have 32 bits.
+        let row = (i as u64 * n_rows as u64 / wanted as u64) as usize;
+        let (mut x, mut out, mut back) = (Vec::new(), Vec::new(), Vec::new());
+        *result = dtypes.iter().zip(losses).try_for_each(|(&dtype, loss)| {
+            let rows = Rows { options, tensor, data, dtype, importance };
+            if x.is_empty() {
+                rows.decode(&(row..row + 1), &mut x)?;
+            }
+            rows.encode(&(row..row + 1), &x, &mut out)?;
+            *loss = rows.loss(&(row..row + 1), &x, &out, &mut back)?;
+            Ok(())
+        });
+    });
+    let mut total = vec![Loss::default(); dtypes.len()];
+    for (result, losses) in tasks {
+        result?;
+        total.iter_mut().zip(losses).for_each(|(total, loss)| *total += loss);
+    }
+    Ok(total)
+}
+
 /// A tensor and what is to become of it.
 struct Rows<'a> {
     options: &'a Options<'a>,

@@ -67,8 +67,8 @@ impl Importance {
     /// [`OpenError`] as for models.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let gathered = Gathered::parse(map(path)?)
-            .map_err(|source| OpenError::Model { path: path.into(), source })?;
+        let gathered =
+            Gathered::parse(map(path)?).map_err(|source| OpenError::Model { path: path.into(), source })?;
         let name = path.display().to_string();
         Ok(Self { name, ..gathered.importance() })
     }
@@ -112,8 +112,11 @@ impl Gathered {
     /// # Errors
     /// [`ErrorKind::Truncated`] or [`ErrorKind::Malformed`] when it is neither, or holds what is no sum of squares.
     pub fn parse(bytes: Bytes) -> Result<Self, Error> {
-        let gathered =
-            if bytes.starts_with(b"GGUF") { Self::from_gguf(&File::parse(bytes)?)? } else { Self::from_dat(&bytes)? };
+        let gathered = if bytes.starts_with(b"GGUF") {
+            Self::from_gguf(&File::parse(bytes)?)?
+        } else {
+            Self::from_dat(&bytes)?
+        };
         for (name, squares) in &gathered.squares {
             let numbers = squares.sums.iter().chain(&squares.counts);
             if let Some(wrong) = numbers.into_iter().find(|x| !(x.is_finite() && **x >= 0.0)) {
@@ -332,7 +335,11 @@ mod tests {
             for len in 0..whole.len() {
                 let cut = Gathered::parse(Bytes::new(whole[..len].to_vec()));
                 // Files of the older format may lack what follows the last entry, and zeros may pad the newer one.
-                assert!(cut.is_err() || cut.unwrap().importance().len() == 2, "{len} of {} bytes", whole.len());
+                assert!(
+                    cut.is_err() || cut.unwrap().importance().len() == 2,
+                    "{len} of {} bytes",
+                    whole.len()
+                );
             }
         }
     }

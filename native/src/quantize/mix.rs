@@ -529,7 +529,11 @@ impl Choice<'_> {
             Q2_K => Dtype::Q3_K,
             Q2_K_S if early => Dtype::Q4_K,
             IQ3_XXS if !self.rules.with_importance => {
-                if early { Dtype::Q4_K } else { Dtype::Q3_K }
+                if early {
+                    Dtype::Q4_K
+                } else {
+                    Dtype::Q3_K
+                }
             }
             Q3_K_M if at.is_in_first(16) => Dtype::Q5_K,
             Q3_K_M if !falcon || at.gets_more_bits() => Dtype::Q4_K,
@@ -537,7 +541,11 @@ impl Choice<'_> {
             Q3_K_L if falcon => Dtype::Q4_K,
             Q3_K_L => Dtype::Q5_K,
             Q4_K_M if falcon && !at.is_in_first(16) => {
-                if at.gets_more_bits() { Dtype::Q5_K } else { Dtype::Q4_K }
+                if at.gets_more_bits() {
+                    Dtype::Q5_K
+                } else {
+                    Dtype::Q4_K
+                }
             }
             Q4_K_M if falcon || at.gets_more_bits() => Dtype::Q6_K,
             IQ4_NL | IQ4_XS if early && !self.rules.with_importance => Dtype::Q5_K,
