@@ -291,7 +291,7 @@ fn nothing_is_left_of_what_was_stopped_or_is_damaged() {
     let result = Job::new(&damaged, &options).unwrap().write(&path, |_| true);
     assert!(matches!(result, Err(QuantizeError::Model(error)) if error.kind == ErrorKind::Malformed));
     let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left, [path.clone()]);
+    assert!(matches!(&left[..], [only] if *only == path), "{left:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"what was there before");
     let nowhere = Job::new(&file, &options).unwrap().write(&folder.join("no/such/folder"), |_| true);
     assert!(matches!(nowhere, Err(QuantizeError::Io { .. })));

@@ -60,7 +60,7 @@ impl Adapted {
         let elements: u64 = file.tensors().iter().map(|tensor| tensor.elements() as u64).sum();
         let budget = bits * elements as f64 / 8.0;
         let least: u64 = choices.iter().map(|choice| choice.steps[0].bytes).sum();
-        if !(least as f64 <= budget) {
+        if budget.is_nan() || budget < least as f64 {
             let least = 8.0 * least as f64 / elements as f64;
             let what = format!("{bits} bits per weight are too few; the smallest types take {least:.2}");
             return Err(Error::new(ErrorKind::Argument, what));
