@@ -167,7 +167,9 @@ interface Spawned {
 function spawn({ workerUrl }: EngineOptions): Spawned | undefined {
   if (typeof Worker === 'function') {
     const blob = workerUrl === undefined ? URL.createObjectURL(new Blob([script], { type: 'text/javascript' })) : undefined;
-    const worker = new Worker(blob ?? new URL(workerUrl!, base()), { name: 'motelm' });
+    // The script is a classic one; Deno, which has no such workers, takes it as a module.
+    const type = 'Deno' in globalThis ? 'module' : 'classic';
+    const worker = new Worker(blob ?? new URL(workerUrl!, base()), { name: 'motelm', type });
     return {
       send: (request, transfer = []) => worker.postMessage(request, transfer),
       listen(onAnswer, onDeath) {
