@@ -84,7 +84,7 @@ function mark(state, name, facts) {
 /** Says how the model does: its speed, the memory it holds, how much of its context is used. */
 export async function vitals({ speed, used } = {}) {
   if (speed !== undefined) $('speed').textContent = `${speed < 10 ? speed.toFixed(1) : Math.round(speed)} t/s`;
-  if (used !== undefined) $('context').textContent = `${used} / ${mote.info.context}`;
+  if (used !== undefined) $('context').textContent = `${Math.min(used, mote.info.context)} / ${mote.info.context}`;
   $('memory').textContent = bytes(await mote.heldMemory().catch(() => 0));
 }
 

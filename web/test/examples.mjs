@@ -36,6 +36,24 @@ test('npm would publish it without a complaint', () => {
   assert.deepEqual(warnings, []);
 });
 
+test('its types are complete and strict', async () => {
+  const folder = await install('node', 'model.gguf');
+  const source = `import { Mote, MoteError, type Progress } from 'motelm';
+    const mote: Mote = await Mote.load({ repo: 'a/b', file: 'c.gguf' }, { onProgress: ({ ratio }: Progress) => void ratio.toFixed() });
+    for await (const piece of mote.chat([{ role: 'user', content: 'Hi' }], { temperature: 0.7 })) piece.trim();
+    const vectors: Float32Array[] = await mote.embed(['a', 'b']);
+    const one: Float32Array = await mote.embed('a');
+    for await (const chunk of await mote.openai.chat.completions.create({ messages: [], stream: true })) chunk.choices[0]?.delta.content?.trim();
+    const { choices } = await mote.openai.chat.completions.create({ messages: [] });
+    try { choices[0].message.content.trim(); } catch (error) { if (error instanceof MoteError && error.code === 'memory') throw [vectors, one]; }
+    // @ts-expect-error no such option
+    await Mote.load('x', { contxt: 1 });`;
+  await writeFile(join(folder, 'use.ts'), source);
+  const compilerOptions = { strict: true, noEmit: true, module: 'nodenext', target: 'es2022', types: [], lib: ['es2022', 'esnext.disposable', 'dom', 'dom.asynciterable'] };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }));
+  run(folder, `${root}web/node_modules/.bin/tsc`, '-p', '.');
+});
+
 test('node', async () => {
   const folder = await install('node', 'model.gguf');
   const told = run(folder, 'node', 'story.mjs', 'model.gguf', 'The king');
@@ -79,6 +97,20 @@ test('next: built', async () => {
   const folder = await install('next', 'public/model.gguf');
   run(folder, 'npx', 'next', 'build');
   await serving(folder, ['next', 'start', '-p', '4175', '-H', '127.0.0.1'], 4175);
+});
+
+test('the page on a static host', async () => {
+  const site = join(home, 'site');
+  run(`${root}web`, 'npm', 'run', 'site', '--', site);
+  const server = await serve(`${site}/`);
+  try {
+    const page = await browser.newPage();
+    await page.goto(`${server.origin}/`);
+    await page.waitForSelector('.dot.ready', { timeout: 60_000 });
+    await page.close();
+  } finally {
+    server.close();
+  }
 });
 
 /** A copy of an example, with the package installed and a model in its place. */
