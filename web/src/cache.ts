@@ -2,8 +2,8 @@
 import { download } from './download.js';
 import { MoteError } from './error.js';
 import { address } from './given.js';
+import { progressOf } from './progress.js';
 import { Shelf } from './shelf.js';
-import { progressOf } from './source.js';
 import { type Store, store } from './store.js';
 import type { FetchOptions, HubFile } from './types.js';
 

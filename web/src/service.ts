@@ -4,15 +4,15 @@
  * Long work is done in slices. Between two slices the mail is read, so that every request can be cancelled, and the page
  * stays alive when it shares its thread with the engine.
  */
+import { Beginning } from './beginning.js';
 import { Engine, Header, Loader, type Model } from './engine.js';
 import { MoteError, check } from './error.js';
+import { judge, unfit } from './fit.js';
+import { Reporter } from './progress.js';
 import type { Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
-import { type Opened, type Piece, open, progressOf } from './source.js';
-import type { Plan, Progress, Result } from './types.js';
-
-/** How large a slice may be: where a person waits for the thread, and where nobody does. */
-const SLICE = { page: { ms: 10, tokens: 64 }, worker: { ms: 40, tokens: 256 } };
-type Slice = (typeof SLICE)['page'];
+import { Pace, SLICES, type Slice, nextTurn } from './slices.js';
+import { type Opened, type Piece, open } from './source.js';
+import type { Result } from './types.js';
 
 /** A request that is being worked on. */
 interface Task<Event> {
@@ -33,14 +33,16 @@ export class Service {
   /** What the model takes, by its header. */
   private weights = 0;
   private tables = 0;
+  private reading!: Pace;
+  private writing!: Pace;
   private readonly slice: Slice;
   private ended = false;
 
   constructor(
     private readonly send: Send,
-    where: keyof typeof SLICE,
+    where: keyof typeof SLICES,
   ) {
-    this.slice = SLICE[where];
+    this.slice = SLICES[where];
   }
 
   async receive(request: Request): Promise<void> {
@@ -88,6 +90,10 @@ export class Service {
         this.weigh(header, room);
       }
       this.model = await this.load(files, fetching, room, task);
+      this.reading = new Pace(this.slice, this.model.info.layers);
+      this.writing = new Pace(this.slice, this.model.info.layers);
+      // Of a split model out of streams, no header was seen beforehand.
+      this.weights ||= this.model.info.bytes;
       return this.model.info;
     },
     inspect: async ({ files, fetching }, task) => {
@@ -137,11 +143,12 @@ export class Service {
     const began = performance.now();
     const tokens = model.tokens(prompt);
     const reusedTokens = model.start(tokens, options);
-    const pace = new Pace(this.slice, model.info.layers);
     let completionTokens = 0;
     let first: number | undefined;
     try {
       for (;;) {
+        // A prompt's tokens go through a layer together, new ones alone.
+        const pace = first === undefined ? this.reading : this.writing;
         const before = performance.now();
         const step = model.step(pace.tokens, pace.layers);
         const now = performance.now();
@@ -292,162 +299,4 @@ async function close(files: Opened[]): Promise<void> {
 
 function known(sizes: (number | undefined)[]): sizes is number[] {
   return sizes.every((size) => size !== undefined);
-}
-
-/** How much work fills a slice. It begins with little, and finds out. */
-class Pace {
-  /** Tokens that go through the layers together: up to a number, each is cheaper for it. */
-  tokens = 16;
-  /** Layers of a slice. What is left of them is for the next slices, so few cost no speed. */
-  layers = 1;
-
-  constructor(
-    private readonly slice: Slice,
-    private readonly allLayers: number,
-  ) {}
-
-  took(ms: number): void {
-    if (ms > this.slice.ms) {
-      if (this.layers > 1) this.layers = Math.floor(this.layers / 2);
-      else this.tokens = Math.max(8, this.tokens / 2);
-    } else if (ms < this.slice.ms / 3) {
-      if (this.tokens < this.slice.tokens) this.tokens *= 2;
-      else this.layers = Math.min(this.allLayers, this.layers * 2);
-    }
-  }
-}
-
-/** What a 32-bit module can hold. */
-const LARGEST = 2 ** 32 - 1;
-
-/** The first bytes of a file, until they hold its header. */
-class Beginning {
-  private pieces: Uint8Array[] = [];
-  private length = 0;
-  private look = 1 << 16;
-  private complete = false;
-
-  /** Of a file of `size` bytes; of unknown size, it is first assumed to be as large as one can be. */
-  constructor(private expected: number | undefined) {}
-
-  /** Bytes of the file; if they are not known, what the header tells of them. */
-  get size(): number {
-    return (this.expected ??= this.told());
-  }
-
-  /** Takes the next bytes; `true` once, when the header is complete. */
-  push(bytes: Uint8Array): boolean {
-    if (this.complete) return false;
-    this.pieces.push(bytes);
-    this.length += bytes.length;
-    const size = this.expected ?? LARGEST;
-    if (this.length < Math.min(this.look, size)) return false;
-    this.look = this.length * 1.5;
-    this.complete = Header.complete(this.bytes, size);
-    return this.complete;
-  }
-
-  private told(): number {
-    const header = Header.read([this.bytes], [LARGEST]);
-    const padded = header.inspect().tensors.map(({ bytes }) => Math.ceil(bytes / 32) * 32);
-    header.free();
-    return this.length + padded.reduce((a, b) => a + b, 0);
-  }
-
-  get bytes(): Uint8Array {
-    const joined = new Uint8Array(this.length);
-    let at = 0;
-    for (const piece of this.pieces) {
-      joined.set(piece, at);
-      at += piece.length;
-    }
-    this.pieces = [joined];
-    return joined;
-  }
-
-  header(): Header {
-    const header = Header.read([this.bytes], [this.size]);
-    this.pieces = [];
-    return header;
-  }
-}
-
-/** Adds up what arrives, and says so often enough to draw and seldom enough to cost nothing. */
-class Reporter {
-  private loaded = 0;
-  private last = -Infinity;
-  private total: number | undefined;
-
-  constructor(
-    private readonly tell: (progress: Progress) => void,
-    files: Opened[],
-  ) {
-    const sizes = files.map(({ size }) => size);
-    if (known(sizes)) this.total = sizes.reduce((a, b) => a + b);
-  }
-
-  /** What the header says, where nobody else did. */
-  expect(total: number): void {
-    this.total ??= total;
-  }
-
-  add(bytes: number, phase: Progress['phase']): void {
-    this.loaded += bytes;
-    const now = performance.now();
-    if (now - this.last < 50) return;
-    this.last = now;
-    this.say(phase);
-  }
-
-  ready(): void {
-    this.total = this.loaded;
-    this.say('ready');
-  }
-
-  private say(phase: Progress['phase']): void {
-    this.tell(progressOf(phase, this.loaded, this.total));
-  }
-}
-
-function judge(header: Header, { context, memoryLimit = Infinity }: Room): Plan {
-  const { info } = header;
-  let memory;
-  try {
-    memory = header.memory(context);
-  } catch (error) {
-    return { info, ...unfit(error) };
-  }
-  if (memory.total <= memoryLimit) return { info, memory, fits: true };
-  const reason = `it takes ${mib(memory.total)}, ${mib(memory.weights)} of them weights, and may take ${mib(memoryLimit)}; a shorter context or a smaller quantisation may fit`;
-  return { info, memory, fits: false, reason };
-}
-
-/** What an error says about memory; others are thrown on. */
-function unfit(error: unknown): Plan {
-  const { code, message } = MoteError.from(error);
-  if (code !== 'memory') throw error;
-  return { fits: false, reason: message };
-}
-
-function mib(bytes: number): string {
-  return `${Math.ceil(bytes / 2 ** 20).toLocaleString('en')} MiB`;
-}
-
-/** Lets everything else that waits have its turn. Not a timer, since browsers hold those back to milliseconds. */
-function nextTurn(): Promise<void> {
-  if (typeof setImmediate === 'function') return new Promise((resolve) => void setImmediate(resolve));
-  return new Promise((resolve) => {
-    turns.push(resolve);
-    channel ??= openChannel();
-    channel.postMessage(undefined);
-  });
-}
-
-const turns: (() => void)[] = [];
-let channel: MessagePort | undefined;
-
-function openChannel(): MessagePort {
-  const { port1, port2 } = new MessageChannel();
-  port1.onmessage = () => turns.shift()?.();
-  return port2;
 }

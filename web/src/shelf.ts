@@ -60,9 +60,11 @@ export class Shelf {
   }
 
   async part(n: number): Promise<Uint8Array<ArrayBuffer>> {
-    const blob = await this.store.read(this.key, `${n}`);
-    if (!blob) throw new MoteError('integrity', `part ${n} of ${this.url} left the cache while it was read`);
-    return new Uint8Array(await blob.arrayBuffer());
+    try {
+      return new Uint8Array(await (await this.store.read(this.key, `${n}`))!.arrayBuffer());
+    } catch (cause) {
+      throw new MoteError('integrity', `part ${n} of ${this.url} left the cache while it was read`, cause);
+    }
   }
 
   keep(n: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
@@ -73,7 +75,7 @@ export class Shelf {
     return this.store.delete(this.key);
   }
 
-  /** Runs `work` while no other tab writes this file. */
+  /** Waits until no other tab writes this file. Until what it returns is called, this one may. */
   async alone(signal: AbortSignal): Promise<() => void> {
     if (!globalThis.navigator?.locks) return () => {};
     return new Promise((resolve, reject) => {

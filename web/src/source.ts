@@ -43,11 +43,6 @@ export async function open(file: Portable, options: Opening): Promise<Opened> {
   }
 }
 
-export function progressOf(phase: Progress['phase'], loaded: number, total: number | undefined): Progress {
-  const ratio = phase === 'ready' ? 1 : total ? Math.min(loaded / total, 1) : 0;
-  return { phase, loaded, ...(total !== undefined && { total }), ratio };
-}
-
 async function openPath(path: string): Promise<Blob> {
   try {
     return await process.getBuiltinModule('node:fs').openAsBlob(path);

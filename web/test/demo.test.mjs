@@ -1,6 +1,7 @@
 // The page in demo/, used as a person would: with a keyboard, with a local file, offline, on a phone.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { after } from 'node:test';
 import { inBrowsers } from './browsers.mjs';
 import { root, serve } from './server.mjs';
@@ -110,7 +111,7 @@ inBrowsers(async (test) => {
   });
 
   await test('texts are compared, with the reference vectors of a model from elsewhere', async (context) => {
-    const golden = process.env.MOTE_GOLDEN ?? `${root}../shared/golden`;
+    const golden = resolve(root, process.env.MOTE_GOLDEN ?? '../shared/golden');
     const folder = `${golden}/models/bert`;
     const expected = await readFile(`${folder}/expected.json`, 'utf8').catch(() => undefined);
     if (!expected) return console.log(`  not compared: there is no ${folder}`);
