@@ -1,7 +1,8 @@
 // Builds dist/ from src/ and from the modules in wasm/: the worker as one script, the package, the embedded modules.
 import { build } from 'esbuild';
+import { readFileSync, readdirSync } from 'node:fs';
 import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { deflateSync } from 'node:zlib';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 
 // All share one set of bindings, which is bundled with the worker.
 const BUILDS = ['simd128', 'relaxed'];
@@ -50,3 +51,13 @@ for (const name of BUILDS) {
   const base64 = deflateSync(wasm, { level: 9 }).toString('base64');
   await writeFile(here(`dist/wasm/${name}.wasm.js`), `export default "${base64}";\n`);
 }
+
+// What a page has to fetch: the sizes in README.md.
+const sizes = (paths) => {
+  const files = paths.map((path) => readFileSync(here(`dist/${path}`)));
+  const sum = (measure) => Math.round(files.reduce((sum, file) => sum + measure(file), 0) / 1000);
+  console.log(`${paths.join(' + ')}: ${sum((file) => file.length)} KB, ${sum((file) => gzipSync(file).length)} KB gzip, ${sum((file) => brotliCompressSync(file).length)} KB brotli`);
+};
+const chunks = readdirSync(here('dist')).filter((name) => name.startsWith('chunk-'));
+sizes(['index.js', ...chunks]);
+for (const name of BUILDS) [`wasm/${name}.wasm`, `wasm/${name}.wasm.js`].forEach((path) => sizes([path]));

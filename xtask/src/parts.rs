@@ -204,6 +204,7 @@ fn build_web(setup: &Setup) -> Result<(), Stop> {
         run(cargo.args(["--release", "-p", "motelm-wasm"]))?;
         let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
         bindgen.args(["--target", "web", "--out-dir", &format!("web/wasm/{name}")]);
+        bindgen.args(["--remove-name-section", "--remove-producers-section"]); // a tenth of the module
         run(bindgen.arg(setup.target_dir().join(BROWSER).join("release/motelm_wasm.wasm")))?;
     }
     run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
