@@ -8,7 +8,7 @@ const BUNDLED = [
   { url: '../../models/tales-280K-Q8_0.gguf', name: 'Tales 280K', about: 'The same in miniature · 0.3 MB' },
 ];
 
-/** Known good ones on the Hugging Face hub, for a first chat and a first comparison. */
+/** Small ones on the Hugging Face hub, for a first chat and a first comparison. */
 const HUB = [
   { repo: 'bartowski/SmolLM2-135M-Instruct-GGUF', file: 'SmolLM2-135M-Instruct-Q8_0.gguf', name: 'SmolLM2 135M', about: 'Chats · 145 MB' },
   { repo: 'Qwen/Qwen2.5-0.5B-Instruct-GGUF', file: 'qwen2.5-0.5b-instruct-q4_k_m.gguf', name: 'Qwen2.5 0.5B', about: 'Chats in many languages · 491 MB' },
