@@ -7,6 +7,7 @@ pub(crate) mod elementwise;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod float_panel;
 pub(crate) mod floats;
+pub(crate) mod functions;
 pub(crate) mod integers;
 pub mod matmul;
 pub(crate) mod norm;

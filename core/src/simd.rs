@@ -204,6 +204,17 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     fn neg_mul_add(self, a: Self::F32x8, b: Self::F32x8, c: Self::F32x8) -> Self::F32x8;
     /// The greater of `|a|` and `|b|`, lane by lane; NaN is greater than any number.
     fn max_abs(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+    /// `a / b`.
+    fn div(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+    /// The lesser of `a` and `b`, lane by lane; `b` where one of them is NaN.
+    fn min(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+    /// The greater of `a` and `b`, lane by lane; `b` where one of them is NaN.
+    fn max(self, a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+    /// `v`, but 0 where `x` is below `least`.
+    fn zero_below(self, v: Self::F32x8, x: Self::F32x8, least: f32) -> Self::F32x8;
+    /// `v * 2^n` where `n + 1.5 * 2^23` is given, which has the integer in its low bits; the product must be a normal
+    /// number, or the lane is unspecified.
+    fn times_power_of_2(self, v: Self::F32x8, n: Self::F32x8) -> Self::F32x8;
     /// The sum of all lanes.
     fn sum(self, v: Self::F32x8) -> f32;
     /// Rows become columns: lane `i` of vector `j` goes to lane `j` of vector `i`.

@@ -214,14 +214,14 @@ fn decode_f32<I: Isa>(isa: I, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Decodes blocks of 32.
+/// Decodes blocks of 32, as many as there are bytes for.
 #[inline(always)]
 fn decode_blocks<F: Lanes, I: Isa>(isa: I, bytes: &[u8], out: &mut [f32]) {
     let eights = F::blocks(bytes).chunks(STEP / 32);
     for (blocks, out) in eights.zip(out.chunks_mut(STEP)) {
         let (scale, min) = F::factors(isa, blocks, 0);
         let (scale, min) = (isa.to_array(scale), isa.to_array(min));
-        for (i, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (i, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate().take(blocks.len()) {
             let (scale, min) = (isa.splat(scale[i]), isa.splat(-min[i]));
             let mut bytes = [0; 32];
             isa.store_bytes(F::quants(isa, blocks, i), &mut bytes);

@@ -160,18 +160,13 @@ impl Kernel for Round<'_> {
             Rounding::Tokens => Some(greatest_of_all(isa, self.x)),
         };
         for (x, step) in self.x.chunks(STEP).zip(self.steps) {
-            let (whole, rest) = x.as_chunks::<32>();
-            for (group, x) in whole.iter().enumerate() {
-                round_group(isa, x, shared, step, group);
-            }
-            if rest.is_empty() && whole.len() == STEP / 32 {
-                continue;
-            }
-            let mut last = [0.0; 32];
-            last[..rest.len()].copy_from_slice(rest);
-            round_group(isa, &last, shared, step, whole.len());
-            for group in whole.len() + 1..STEP / 32 {
-                round_group(isa, &[0.0; 32], shared, step, group);
+            match x.first_chunk() {
+                Some(x) => round_step(isa, x, shared, step),
+                None => {
+                    let mut last = [0.0; STEP];
+                    last[..x.len()].copy_from_slice(x);
+                    round_step(isa, &last, shared, step);
+                }
             }
         }
     }
@@ -187,42 +182,65 @@ fn greatest_of_all<I: Isa>(isa: I, x: &[f32]) -> f32 {
     }
     let mut last = [0.0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    greatest(isa, isa.max_abs(max, isa.load(&last)))
-}
-
-/// The greatest lane, none of which has a sign.
-#[inline(always)]
-fn greatest<I: Isa>(isa: I, max: I::F32x8) -> f32 {
+    let max = isa.to_array(isa.max_abs(max, isa.load(&last)));
     // Lane by lane in integers: NaN and infinity reach the scale, and through it every output.
-    f32::from_bits(isa.to_array(max).into_iter().fold(0, |max, x| x.to_bits().max(max)))
+    f32::from_bits(max.into_iter().fold(0, |max, x| x.to_bits().max(max)))
 }
 
-/// Rounds 32 values by their greatest magnitude, or by one that they share with others.
+/// Rounds the values of a step, each 32 by their greatest magnitude, or all by one that they share with others.
 #[inline(always)]
-fn round_group<I: Isa>(isa: I, x: &[f32; 32], shared: Option<f32>, step: &mut Step, group: usize) {
-    let x = x.as_chunks::<8>().0;
-    let v = [isa.load(&x[0]), isa.load(&x[1]), isa.load(&x[2]), isa.load(&x[3])];
+#[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
+fn round_step<I: Isa>(isa: I, x: &[f32; STEP], shared: Option<f32>, step: &mut Step) {
+    let groups = x.as_chunks::<8>().0.as_chunks::<4>().0;
+    // A lane is a group. NaN and infinity reach the scale, and through it every output.
     let max = match shared {
-        Some(max) => max,
-        None => greatest(isa, isa.max_abs(isa.max_abs(v[0], v[1]), isa.max_abs(v[2], v[3]))),
+        Some(max) => isa.splat(max),
+        None => greatest_of_groups(isa, groups),
     };
-    let scale = max / 127.0;
+    let scale = isa.div(max, isa.splat(127.0));
+    isa.store(scale, &mut step.scale);
     // The smallest subnormals have no finite inverse; they round to zero.
-    let inverse = if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 };
-    let inverse = isa.splat(inverse);
-    let q = isa.round([
-        isa.mul(v[0], inverse),
-        isa.mul(v[1], inverse),
-        isa.mul(v[2], inverse),
-        isa.mul(v[3], inverse),
-    ]);
-    isa.store_bytes(q, &mut step.q[group]);
-    step.scale[group] = scale;
-    let sums = isa.to_array(isa.float_i32(isa.dot_u7(isa.splat_bytes(1), q)));
-    let low = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    let high = (sums[4] + sums[5]) + (sums[6] + sums[7]);
-    (step.q_sum[0][group], step.q_sum[1][group]) = (low as i32, high as i32);
-    step.half_sum[group / 4][group % 4 * 2] = scale * low;
-    step.half_sum[group / 4][group % 4 * 2 + 1] = scale * high;
-    step.sum[group] = scale * (low + high);
+    let inverse = isa.zero_below(isa.div(isa.splat(1.0), scale), scale, f32::MIN_POSITIVE);
+    let inverse = isa.to_array(inverse);
+    let mut sums = [isa.zero(); 8];
+    for group in 0..8 {
+        let (x, inverse) = (&groups[group], isa.splat(inverse[group]));
+        let mut scaled = [inverse; 4];
+        for i in 0..4 {
+            scaled[i] = isa.mul(isa.load(&x[i]), inverse);
+        }
+        let q = isa.round(scaled);
+        isa.store_bytes(q, &mut step.q[group]);
+        sums[group] = isa.float_i32(isa.dot_u7(isa.splat_bytes(1), q));
+    }
+    // Four sums are of each half.
+    let columns = isa.transpose(sums);
+    let mut halves = [isa.zero(); 2];
+    for (half, sum) in halves.iter_mut().enumerate() {
+        let four = &columns[4 * half..][..4];
+        *sum = isa.add(isa.add(four[0], four[1]), isa.add(four[2], four[3]));
+        for (to, sum) in step.q_sum[half].iter_mut().zip(isa.to_array(*sum)) {
+            *to = sum as i32;
+        }
+        for (group, sum) in isa.to_array(isa.mul(scale, *sum)).into_iter().enumerate() {
+            step.half_sum[group / 4][group % 4 * 2 + half] = sum;
+        }
+    }
+    isa.store(isa.mul(scale, isa.add(halves[0], halves[1])), &mut step.sum);
+}
+
+/// The greatest magnitude in each group of 32, a lane for each.
+#[inline(always)]
+fn greatest_of_groups<I: Isa>(isa: I, groups: &[[[f32; 8]; 4]]) -> I::F32x8 {
+    let mut greatest = [isa.zero(); 8];
+    for (greatest, x) in greatest.iter_mut().zip(groups) {
+        let low = isa.max_abs(isa.load(&x[0]), isa.load(&x[1]));
+        *greatest = isa.max_abs(low, isa.max_abs(isa.load(&x[2]), isa.load(&x[3])));
+    }
+    let columns = isa.transpose(greatest);
+    let mut max = columns[0];
+    for column in &columns[1..] {
+        max = isa.max_abs(max, *column);
+    }
+    max
 }

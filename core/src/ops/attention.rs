@@ -13,7 +13,7 @@
 
 use core::ops::Range;
 
-use super::elementwise::{exp, softcap};
+use super::functions::{Exp, Function, Softcap, one};
 use super::matmul::Cx;
 use crate::cache::LayerCache;
 use crate::exec::{Columns, for_tiles};
@@ -107,6 +107,33 @@ impl Scratch {
         let len = sums.checked_add(staged)?.checked_add(keys)?.checked_add(values)?;
         len.checked_next_multiple_of(LINE)?.checked_add(LINE)
     }
+
+    #[inline(always)]
+    fn split(self, scratch: &mut [f32]) -> Parts<'_> {
+        let unaligned = scratch.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let (keys, rest) = scratch[unaligned..].split_at_mut(self.key * BLOCK);
+        let (values, rest) = rest.split_at_mut(self.value * BLOCK);
+        let (staged, rest) = rest.split_at_mut(self.key * 8);
+        let (sums, rest) = rest.split_at_mut(self.value * self.rows());
+        let (maxima, totals) = rest.split_at_mut(self.rows());
+        Parts { keys, values, staged, sums, maxima, totals }
+    }
+}
+
+/// [`Scratch`], cut.
+struct Parts<'a> {
+    /// A block's keys, transposed: a row of [`BLOCK`] positions for every element.
+    keys: &'a mut [f32],
+    /// A block's values, a row for every position.
+    values: &'a mut [f32],
+    /// Eight positions' keys.
+    staged: &'a mut [f32],
+    /// Each row's weighted sum of the values so far,
+    sums: &'a mut [f32],
+    /// its greatest score,
+    maxima: &'a mut [f32],
+    /// and the sum of its weights.
+    totals: &'a mut [f32],
 }
 
 /// `out = softmax(scale q k) v` for every head of every token. `q`: tokens x heads of the cache's key width; `out`:
@@ -165,94 +192,153 @@ impl Kernel for Tile<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let Self { queries, cache, positions, layout, first, head, out, .. } = self;
-        let (group, mask) = (layout.group, cache.shape().mask);
-        let all_rows = out.rows() * group;
-        // Not a matter of this tile's height, which depends on the number of threads: they must not change the sums.
-        let few = positions.n * group <= FEW;
-        let align = self.scratch.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        let (keys, rest) = self.scratch[align..].split_at_mut(layout.key * BLOCK);
-        let (values, rest) = rest.split_at_mut(layout.value * BLOCK);
-        let (staged, rest) = rest.split_at_mut(layout.key * 8);
-        let (sums, rest) = rest.split_at_mut(layout.value * layout.rows());
-        let (maxima, rest) = rest.split_at_mut(layout.rows());
-        let totals = &mut rest[..all_rows];
-        let token = |row: usize| first + row / group;
-        let q = |row: usize| {
-            let at = token(row) * queries.n_heads + head * group + row % group;
-            &self.q[at * cache.shape().key..][..cache.shape().key]
-        };
-        for row in 0..all_rows {
-            let sink = queries.sinks.map(|sinks| sinks[head * group + row % group]);
-            (maxima[row], totals[row]) = sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0));
+    fn run<I: Isa>(mut self, isa: I) {
+        let mut parts = self.layout.split(core::mem::take(&mut self.scratch));
+        let rows = self.out.rows() * self.layout.group;
+        for row in 0..rows {
+            let sink = self.queries.sinks.map(|sinks| sinks[self.query_head(row)]);
+            (parts.maxima[row], parts.totals[row]) =
+                sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0));
         }
-        sums[..all_rows * layout.value].fill(0.0);
-        let oldest = positions.seen_by(mask, first).start;
-        let end = positions.seen_by(mask, token(all_rows - 1)).end;
-        let first_block = oldest - (oldest - positions.start) % BLOCK;
+        parts.sums[..rows * self.layout.value].fill(0.0);
+        let (oldest, end) = (self.seen(0).start, self.seen(rows - 1).end);
+        let first_block = oldest - (oldest - self.positions.start) % BLOCK;
         for start in (first_block..end).step_by(BLOCK) {
-            let block = oldest.max(start)..end.min(start + BLOCK);
-            let at = (block.start - start) * layout.value;
-            cache.values(isa, head, block.clone(), layout.value, &mut values[at..]);
-            if !few {
-                transpose_keys(isa, cache, head, start, block.clone(), layout.key, staged, keys);
+            let block = Block { start, from: oldest.max(start), to: end.min(start + BLOCK) };
+            let at = (block.from - start) * self.layout.value;
+            let values = &mut parts.values[at..];
+            self.cache.values(isa, self.head, block.from..block.to, self.layout.value, values);
+            if !self.few() {
+                self.transpose_keys(isa, block, &mut parts);
             }
-            for row in (0..all_rows).step_by(SCORED) {
-                let n = SCORED.min(all_rows - row);
-                let mut qs = [q(row); SCORED];
-                // What each row sees of the block, and what any of them sees.
-                let mut seen = [(0, 0); SCORED];
-                let (mut low, mut high) = (BLOCK, 0);
-                for i in 0..n {
-                    qs[i] = q(row + i);
-                    let all = positions.seen_by(mask, token(row + i));
-                    let (from, to) = (all.start.max(block.start), all.end.min(block.end));
-                    if from < to {
-                        seen[i] = (from - start, to - start);
-                        (low, high) = (low.min(seen[i].0), high.max(seen[i].1));
-                    }
-                }
-                if high == 0 {
-                    continue;
-                }
-                let mut scores = [[0.0; BLOCK]; SCORED];
-                // Whole vectors of scores.
-                let (from, to) = (low / 8 * 8, high.next_multiple_of(8));
-                if !few {
-                    let scores = &mut scores.as_flattened_mut()[from..];
-                    product(isa, &qs[..n], &keys[from..], scores, BLOCK, to - from);
-                } else {
-                    for part in (low..high).step_by(8) {
-                        let some = part..high.min(part + 8);
-                        let positions = start + some.start..start + some.end;
-                        cache.keys(isa, head, positions, layout.key, staged);
-                        dots(isa, &qs[..n], staged, layout.key, &mut scores, some);
-                    }
-                }
-                let mut weights: [&[f32]; SCORED] = [&[]; SCORED];
-                for (i, scores) in scores[..n].iter_mut().enumerate() {
-                    let r = row + i;
-                    let factor =
-                        soften(queries, &mut scores[from..to], from, seen[i], &mut maxima[r], &mut totals[r]);
-                    if factor != 1.0 {
-                        let factor = isa.splat(factor);
-                        for sum in sums[r * layout.value..][..layout.value].as_chunks_mut::<8>().0 {
-                            isa.store(isa.mul(isa.load(sum), factor), sum);
-                        }
-                    }
-                    weights[i] = &scores[low..high];
-                }
-                let sums = &mut sums[row * layout.value..];
-                product(isa, &weights[..n], &values[low * layout.value..], sums, layout.value, layout.value);
+            for row in (0..rows).step_by(SCORED) {
+                self.rows(isa, block, row..rows.min(row + SCORED), &mut parts);
             }
         }
-        let value = cache.shape().value;
-        for row in 0..all_rows {
-            let scale = 1.0 / totals[row];
-            let sums = &sums[row * layout.value..][..value];
-            let out = &mut out.row(row / group)[row % group * value..][..value];
+        let value = self.cache.shape().value;
+        for row in 0..rows {
+            let scale = 1.0 / parts.totals[row];
+            let sums = &parts.sums[row * self.layout.value..][..value];
+            let out = &mut self.out.row(row / self.layout.group)[row % self.layout.group * value..][..value];
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
+        }
+    }
+}
+
+/// [`BLOCK`] positions from `start`, of which a tile has the keys and values of `from..to`. Position `start + i` is lane
+/// `i`.
+#[derive(Clone, Copy)]
+struct Block {
+    start: usize,
+    from: usize,
+    to: usize,
+}
+
+impl Tile<'_, '_> {
+    /// Whether keys are multiplied as they lie. It is not a matter of this tile's height, which depends on the number
+    /// of threads: that must not change the sums.
+    #[inline(always)]
+    fn few(&self) -> bool {
+        self.positions.n * self.layout.group <= FEW
+    }
+
+    #[inline(always)]
+    fn query_head(&self, row: usize) -> usize {
+        self.head * self.layout.group + row % self.layout.group
+    }
+
+    #[inline(always)]
+    fn token(&self, row: usize) -> usize {
+        self.first + row / self.layout.group
+    }
+
+    /// The positions that a row sees.
+    #[inline(always)]
+    fn seen(&self, row: usize) -> Range<usize> {
+        self.positions.seen_by(self.cache.shape().mask, self.token(row))
+    }
+
+    #[inline(always)]
+    fn query(&self, row: usize) -> &[f32] {
+        let key = self.cache.shape().key;
+        &self.q[(self.token(row) * self.queries.n_heads + self.query_head(row)) * key..][..key]
+    }
+
+    /// Adds a block to the sums of at most [`SCORED`] rows.
+    #[inline(always)]
+    fn rows<I: Isa>(&self, isa: I, block: Block, rows: Range<usize>, parts: &mut Parts<'_>) {
+        let n = rows.len();
+        let mut q = [self.query(rows.start); SCORED];
+        // The lanes that each row sees, and those that any of them sees.
+        let mut seen = [(0, 0); SCORED];
+        let (mut low, mut high) = (BLOCK, 0);
+        for i in 0..n {
+            q[i] = self.query(rows.start + i);
+            let all = self.seen(rows.start + i);
+            let (from, to) = (all.start.max(block.from), all.end.min(block.to));
+            if from < to {
+                seen[i] = (from - block.start, to - block.start);
+                (low, high) = (low.min(seen[i].0), high.max(seen[i].1));
+            }
+        }
+        if high == 0 {
+            return;
+        }
+        let mut scores = [[0.0; BLOCK]; SCORED];
+        // Whole vectors of scores.
+        let (from, to) = (low / 8 * 8, high.next_multiple_of(8));
+        if self.few() {
+            for part in (low..high).step_by(8) {
+                let lanes = part..high.min(part + 8);
+                let positions = block.start + lanes.start..block.start + lanes.end;
+                self.cache.keys(isa, self.head, positions, self.layout.key, parts.staged);
+                dots(isa, &q[..n], parts.staged, self.layout.key, &mut scores, lanes);
+            }
+        } else {
+            let scores = &mut scores.as_flattened_mut()[from..];
+            product(isa, &q[..n], &parts.keys[from..], scores, BLOCK, to - from);
+        }
+        let width = self.layout.value;
+        let mut weights: [&[f32]; SCORED] = [&[]; SCORED];
+        for (i, scores) in scores[..n].iter_mut().enumerate() {
+            let row = rows.start + i;
+            let (max, total) = (&mut parts.maxima[row], &mut parts.totals[row]);
+            let factor = soften(isa, self.queries, &mut scores[from..to], from, seen[i], max, total);
+            if factor != 1.0 {
+                let factor = isa.splat(factor);
+                for sum in parts.sums[row * width..][..width].as_chunks_mut::<8>().0 {
+                    isa.store(isa.mul(isa.load(sum), factor), sum);
+                }
+            }
+            weights[i] = &scores[low..high];
+        }
+        let sums = &mut parts.sums[rows.start * width..];
+        product(isa, &weights[..n], &parts.values[low * width..], sums, width, width);
+    }
+
+    /// Decodes a block's keys, the elements of a position below each other.
+    #[inline(always)]
+    fn transpose_keys<I: Isa>(&self, isa: I, block: Block, parts: &mut Parts<'_>) {
+        let stride = self.layout.key;
+        for lane in (0..BLOCK).step_by(8) {
+            let first = block.start + lane;
+            let (from, to) = (block.from.max(first), block.to.min(first + 8));
+            if from >= to {
+                continue;
+            }
+            let staged = &mut parts.staged[(from - first) * stride..];
+            self.cache.keys(isa, self.head, from..to, stride, staged);
+            for column in (0..stride).step_by(8) {
+                let mut rows = [isa.zero(); 8];
+                for i in 0..8 {
+                    rows[i] = isa.load(eight(parts.staged, i * stride + column));
+                }
+                let rows = isa.transpose(rows);
+                for i in 0..8 {
+                    let at = (column + i) * BLOCK + lane;
+                    isa.store(rows[i], parts.keys[at..].first_chunk_mut().expect("a whole vector"));
+                }
+            }
         }
     }
 }
@@ -261,7 +347,8 @@ impl Kernel for Tile<'_, '_> {
 /// exponentials below the greatest so far, which `max` becomes, and adds them to `total`. Returns what everything that
 /// was summed before must be multiplied with.
 #[inline(always)]
-fn soften(
+fn soften<I: Isa>(
+    isa: I,
     queries: &Queries<'_>,
     scores: &mut [f32],
     first: usize,
@@ -273,71 +360,37 @@ fn soften(
         scores.fill(0.0);
         return 1.0;
     }
-    for score in scores.iter_mut() {
-        *score *= queries.scale;
-    }
-    if let Some(cap) = queries.softcap {
-        for score in scores.iter_mut() {
-            *score = softcap(cap, *score);
-        }
+    let scale = isa.splat(queries.scale);
+    for eight in scores.as_chunks_mut::<8>().0 {
+        let scaled = isa.mul(isa.load(eight), scale);
+        let capped = match queries.softcap {
+            Some(cap) => Softcap(cap).of(isa, scaled),
+            None => scaled,
+        };
+        isa.store(capped, eight);
     }
     // A selection: what lies in unseen lanes may be anything.
     scores[..seen.0 - first].fill(f32::NEG_INFINITY);
     scores[seen.1 - first..].fill(f32::NEG_INFINITY);
-    let mut lanes = [*max; 8];
+    let mut greatest = isa.splat(*max);
     for eight in scores.as_chunks::<8>().0 {
-        for i in 0..8 {
-            lanes[i] = if eight[i] > lanes[i] { eight[i] } else { lanes[i] };
-        }
+        greatest = isa.max(isa.load(eight), greatest);
     }
-    let new_max = lanes.into_iter().fold(*max, |a, b| if b > a { b } else { a });
+    let mut new_max = *max;
+    for lane in isa.to_array(greatest) {
+        new_max = if lane > new_max { lane } else { new_max };
+    }
     // All scores so far may be minus infinity, or no number.
-    let factor = if *max == new_max { 1.0 } else { exp(*max - new_max) };
+    let factor = if *max == new_max { 1.0 } else { one(Exp, *max - new_max) };
     *max = new_max;
-    for score in scores.iter_mut() {
-        *score = exp(*score - new_max);
+    let (below, mut sum) = (isa.splat(-new_max), isa.zero());
+    for eight in scores.as_chunks_mut::<8>().0 {
+        let weights = Exp.of(isa, isa.add(isa.load(eight), below));
+        sum = isa.add(sum, weights);
+        isa.store(weights, eight);
     }
-    let mut lanes = [0.0; 8];
-    for eight in scores.as_chunks::<8>().0 {
-        for i in 0..8 {
-            lanes[i] += eight[i];
-        }
-    }
-    *total = *total * factor + lanes.iter().sum::<f32>();
+    *total = *total * factor + isa.sum(sum);
     factor
-}
-
-/// Decodes a block's keys, the elements of a position below each other: lane `p` is position `start + p`.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "where from, what and where to")]
-fn transpose_keys<I: Isa>(
-    isa: I,
-    cache: &LayerCache,
-    head: usize,
-    start: usize,
-    block: Range<usize>,
-    stride: usize,
-    staged: &mut [f32],
-    keys: &mut [f32],
-) {
-    for lane in (0..BLOCK).step_by(8) {
-        let (from, to) = (block.start.max(start + lane), block.end.min(start + lane + 8));
-        if from >= to {
-            continue;
-        }
-        cache.keys(isa, head, from..to, stride, &mut staged[(from - start - lane) * stride..]);
-        for column in (0..stride).step_by(8) {
-            let mut rows = [isa.zero(); 8];
-            for i in 0..8 {
-                rows[i] = isa.load(eight(staged, i * stride + column));
-            }
-            let rows = isa.transpose(rows);
-            for i in 0..8 {
-                let at = (column + i) * BLOCK + lane;
-                isa.store(rows[i], keys[at..].first_chunk_mut().expect("a whole vector"));
-            }
-        }
-    }
 }
 
 #[inline(always)]

@@ -1,16 +1,16 @@
 //! Operations that look at one element at a time, and softmax.
 
+use super::functions::{
+    ClampedAndOne, Exp, Function, GeluErf, GeluTanh, GeluTanhOfGgml, ReluSquared, Same, Silu, SiluClamped,
+    one,
+};
 use super::matmul::{Cx, Precision};
 use crate::exec::for_chunks;
 use crate::model::plan::Activation;
-use crate::quant::float16::{f16_to_f32, f32_to_f16};
 use crate::simd::{Isa, Kernel};
 
 /// Elements that one task takes.
 const CHUNK: usize = 4096;
-
-/// Elements of a gate that are worked on between its two factors.
-const BLOCK: usize = 64;
 
 /// `hidden = act(hidden)`, in place.
 pub(crate) fn activate(cx: &Cx<'_>, activation: Activation, hidden: &mut [f32]) {
@@ -36,7 +36,32 @@ pub(crate) fn gate_fused(cx: &Cx<'_>, activation: Activation, both: &[f32], hidd
     });
 }
 
-/// `x = act(x)`: loops over functions without branches, which the compiler turns into vectors.
+/// `x = f(x)`, in place.
+pub(crate) fn map(cx: &Cx<'_>, function: impl Function, x: &mut [f32]) {
+    for_chunks(cx.exec_for(x.len()), x, CHUNK, |_, x| cx.level.run(Map { function, x }));
+}
+
+struct Map<'a, F> {
+    function: F,
+    x: &'a mut [f32],
+}
+
+impl<F: Function> Kernel for Map<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let (eights, rest) = self.x.as_chunks_mut::<8>();
+        for x in eights {
+            isa.store(self.function.of(isa, isa.load(x)), x);
+        }
+        let mut last = filled(rest);
+        last = isa.to_array(self.function.of(isa, isa.load(&last)));
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+/// `x = act(x)`.
 struct Activate<'a> {
     activation: Activation,
     precision: Precision,
@@ -47,22 +72,16 @@ impl Kernel for Activate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
+        let x = self.x;
         match (self.activation, self.precision) {
-            (Activation::Silu, _) => each(self.x, silu),
-            (Activation::GeluTanh, Precision::Fast) => each(self.x, gelu_tanh),
-            (Activation::GeluTanh, Precision::Exact) => each(self.x, gelu_tanh_of_ggml),
-            (Activation::GeluErf, _) => each(self.x, gelu_erf),
-            (Activation::ReluSquared, _) => each(self.x, relu_squared),
-            (Activation::SiluClamped, _) => each(self.x, silu_clamped),
+            (Activation::Silu, _) => isa.enter(Map { function: Silu, x }),
+            (Activation::GeluTanh, Precision::Fast) => isa.enter(Map { function: GeluTanh, x }),
+            (Activation::GeluTanh, Precision::Exact) => isa.enter(Map { function: GeluTanhOfGgml, x }),
+            (Activation::GeluErf, _) => isa.enter(Map { function: GeluErf, x }),
+            (Activation::ReluSquared, _) => isa.enter(Map { function: ReluSquared, x }),
+            (Activation::SiluClamped, _) => isa.enter(Map { function: SiluClamped, x }),
         }
-    }
-}
-
-#[inline(always)]
-fn each(x: &mut [f32], function: impl Fn(f32) -> f32) {
-    for x in x {
-        *x = function(*x);
     }
 }
 
@@ -79,104 +98,58 @@ impl Kernel for Gate<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let Self { activation, precision, gate, up } = self;
-        let mut acted = [0.0; BLOCK];
-        for (gate, up) in gate.chunks(BLOCK).zip(up.chunks_mut(BLOCK)) {
-            let acted = &mut acted[..gate.len()];
-            acted.copy_from_slice(gate);
-            isa.enter(Activate { activation, precision, x: acted });
-            for (up, acted) in up.iter_mut().zip(acted) {
-                *up = *acted * beside(activation, *up);
+        let Self { gate, up, .. } = self;
+        match (self.activation, self.precision) {
+            (Activation::Silu, _) => isa.enter(Multiply { of_gate: Silu, gate, of_up: Same, up }),
+            (Activation::GeluTanh, Precision::Fast) => {
+                isa.enter(Multiply { of_gate: GeluTanh, gate, of_up: Same, up });
+            }
+            (Activation::GeluTanh, Precision::Exact) => {
+                isa.enter(Multiply { of_gate: GeluTanhOfGgml, gate, of_up: Same, up });
+            }
+            (Activation::GeluErf, _) => isa.enter(Multiply { of_gate: GeluErf, gate, of_up: Same, up }),
+            (Activation::ReluSquared, _) => {
+                isa.enter(Multiply { of_gate: ReluSquared, gate, of_up: Same, up });
+            }
+            (Activation::SiluClamped, _) => {
+                isa.enter(Multiply { of_gate: SiluClamped, gate, of_up: ClampedAndOne, up });
             }
         }
     }
 }
 
-/// gpt-oss keeps gates below this, and what they multiply within as much of 0.
-const LIMIT: f32 = 7.0;
+/// `up = of_gate(gate) * of_up(up)`.
+struct Multiply<'a, F, G> {
+    of_gate: F,
+    gate: &'a [f32],
+    of_up: G,
+    up: &'a mut [f32],
+}
 
-/// What a gate multiplies, made of the up projection.
-#[inline(always)]
-fn beside(activation: Activation, up: f32) -> f32 {
-    match activation {
-        Activation::SiluClamped => up.clamp(-LIMIT, LIMIT) + 1.0,
-        Activation::Silu | Activation::GeluTanh | Activation::GeluErf | Activation::ReluSquared => up,
+impl<F: Function, G: Function> Kernel for Multiply<'_, F, G> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { of_gate, of_up, .. } = self;
+        let (gates, last_gate) = self.gate.as_chunks::<8>();
+        let (ups, last_up) = self.up.as_chunks_mut::<8>();
+        for (gate, up) in gates.iter().zip(ups) {
+            let product = isa.mul(of_gate.of(isa, isa.load(gate)), of_up.of(isa, isa.load(up)));
+            isa.store(product, up);
+        }
+        let (gate, up) = (isa.load(&filled(last_gate)), isa.load(&filled(last_up)));
+        let product = isa.to_array(isa.mul(of_gate.of(isa, gate), of_up.of(isa, up)));
+        last_up.copy_from_slice(&product[..last_up.len()]);
     }
 }
 
-/// `x * (1 + tanh(u)) / 2`, which is `x * sigmoid(2 u)`.
+/// Less than eight numbers, and zeros.
 #[inline(always)]
-fn gelu_tanh(x: f32) -> f32 {
-    const SQRT_8_OVER_PI: f32 = 1.595_769;
-    x * sigmoid(SQRT_8_OVER_PI * (x + 0.044715 * x * x * x))
-}
-
-#[inline(always)]
-fn gelu_erf(x: f32) -> f32 {
-    0.5 * x * (1.0 + libm::erff(x * core::f32::consts::FRAC_1_SQRT_2))
-}
-
-#[inline(always)]
-fn relu_squared(x: f32) -> f32 {
-    let positive = x.max(0.0);
-    positive * positive
-}
-
-#[inline(always)]
-fn silu_clamped(x: f32) -> f32 {
-    let x = x.min(LIMIT);
-    x * sigmoid(1.702 * x)
-}
-
-/// ggml's CPU backend takes GELU from a table over half-precision arguments. [`Precision::Exact`] exists to compare
-/// an engine's numbers with that one's, so it rounds at the same two places; this alone is 4e-3 in Gemma's logits.
-#[inline(always)]
-fn gelu_tanh_of_ggml(x: f32) -> f32 {
-    let half = |x| f16_to_f32(f32_to_f16(x));
-    half(gelu_tanh(half(x)))
-}
-
-/// `x * sigmoid(x)`.
-#[inline(always)]
-pub(crate) fn silu(x: f32) -> f32 {
-    x * sigmoid(x)
-}
-
-/// `1 / (1 + exp(-x))`.
-#[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
-}
-
-/// `e^x`, at most 3e-7 of itself away where it is a normal number; 0 below, infinite above. There is no branch and no
-/// table: a loop over it becomes vectors.
-///
-/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`, so `e^x = 2^n e^r`; the series of `e^r` ends after the seventh power, whose
-/// successors add less than 6e-9.
-#[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
-    // Adding this leaves the nearest integer in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    // Two parts of ln 2, the first with so few bits that its products with `n` are exact.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    const LOWEST: f32 = -87.3;
-    const HIGHEST: f32 = 88.7;
-    let n = x.clamp(LOWEST, HIGHEST) * core::f32::consts::LOG2_E + ROUND;
-    let whole = n - ROUND;
-    let r = x.clamp(LOWEST, HIGHEST) - whole * LN_2[0] - whole * LN_2[1];
-    let series = r / 5040.0 + 1.0 / 720.0;
-    let series = series * r + 1.0 / 120.0;
-    let series = series * r + 1.0 / 24.0;
-    let series = series * r + 1.0 / 6.0;
-    let series = series * r + 0.5;
-    let series = series * r * r + r + 1.0;
-    // 2^n in two factors: n is up to 128.
-    let half = (n.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32) >> 1;
-    let rest = (n.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32).wrapping_sub(half);
-    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-    let e = series * power(half) * power(rest);
-    let e = if x < LOWEST { 0.0 } else { e };
-    if x > HIGHEST { f32::INFINITY } else { e }
+fn filled(rest: &[f32]) -> [f32; 8] {
+    let mut last = [0.0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    last
 }
 
 /// `ln(1 + exp(x))`.
@@ -189,15 +162,16 @@ pub(crate) fn add_scaled(x: &mut [f32], scale: f32, y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += scale * y);
 }
 
+/// `x += scale * y`, rows of `row` elements each, by several threads if that pays.
+pub(crate) fn add_rows(cx: &Cx<'_>, scale: f32, y: &[f32], row: usize, x: &mut [f32]) {
+    for_chunks(cx.exec_for(x.len()), x, row, |i, x| {
+        add_scaled(x, scale, &y[i * row..][..row]);
+    });
+}
+
 /// Adds `bias` to every row of `x`.
 pub(crate) fn add_to_rows(x: &mut [f32], bias: &[f32]) {
     x.chunks_exact_mut(bias.len()).for_each(|x| add_scaled(x, 1.0, bias));
-}
-
-/// `cap * tanh(x / cap)`, at most 3e-7 times the cap away. `tanh(x)` is `2 sigmoid(2 x) - 1`.
-#[inline(always)]
-pub(crate) fn softcap(cap: f32, x: f32) -> f32 {
-    cap * (2.0 * sigmoid(2.0 / cap * x) - 1.0)
 }
 
 /// Probabilities out of scores, in place.
@@ -205,7 +179,7 @@ pub(crate) fn softmax(x: &mut [f32]) {
     let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for x in x.iter_mut() {
-        *x = exp(*x - max);
+        *x = one(Exp, *x - max);
         sum += *x;
     }
     x.iter_mut().for_each(|x| *x /= sum);
@@ -243,19 +217,6 @@ mod tests {
         close(Activation::ReluSquared, -3.0, 0.0);
         close(Activation::SiluClamped, 1.0, 0.845_795_8);
         close(Activation::SiluClamped, 100.0, 6.999_953);
-    }
-
-    #[test]
-    fn exp_is_as_close_as_it_says() {
-        for i in -87_290..=88_690 {
-            let x = i as f32 / 1000.0;
-            let exact = libm::exp(f64::from(x));
-            let error = (f64::from(exp(x)) / exact - 1.0).abs();
-            assert!(error <= 3e-7, "e^{x}: {} is {error:e} away", exp(x));
-        }
-        assert_eq!([exp(0.0), exp(-88.0), exp(f32::NEG_INFINITY)], [1.0, 0.0, 0.0]);
-        assert_eq!([exp(88.8), exp(f32::INFINITY)], [f32::INFINITY; 2]);
-        assert!(exp(f32::NAN).is_nan());
     }
 
     #[test]

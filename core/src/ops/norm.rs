@@ -19,6 +19,15 @@ pub(crate) fn normalize(cx: &Cx<'_>, norm: NormWeights<'_>, row: usize, width: u
     for_chunks(cx.exec_for(x.len()), x, row, |_, x| cx.level.run(Normalize { norm, width, x }));
 }
 
+/// Normalises rows of `row` elements of `x` into `out`.
+pub(crate) fn normalize_into(cx: &Cx<'_>, norm: NormWeights<'_>, row: usize, x: &[f32], out: &mut [f32]) {
+    for_chunks(cx.exec_for(x.len()), out, row, |i, out| {
+        // What was just copied is at hand for the rest.
+        out.copy_from_slice(&x[i * row..][..row]);
+        cx.level.run(Normalize { norm, width: row, x: out });
+    });
+}
+
 struct Normalize<'a> {
     norm: NormWeights<'a>,
     width: usize,
@@ -33,7 +42,7 @@ impl Kernel for Normalize<'_> {
         let Self { norm, width, x } = self;
         for (group, x) in x.chunks_exact_mut(width).enumerate() {
             if norm.kind == NormKind::Layer {
-                let mean = x.iter().sum::<f32>() / width as f32;
+                let mean = sum(isa, x) / width as f32;
                 x.iter_mut().for_each(|x| *x -= mean);
             }
             let mean_square = isa.dot_f32(x, x) / width as f32;
@@ -47,6 +56,16 @@ impl Kernel for Normalize<'_> {
             }
         }
     }
+}
+
+#[inline(always)]
+fn sum<I: Isa>(isa: I, x: &[f32]) -> f32 {
+    let (eights, rest) = x.as_chunks::<8>();
+    let mut sums = isa.zero();
+    for x in eights {
+        sums = isa.add(sums, isa.load(x));
+    }
+    isa.sum(sums) + rest.iter().sum::<f32>()
 }
 
 #[cfg(test)]

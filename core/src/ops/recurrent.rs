@@ -1,6 +1,7 @@
 //! What recurrent layers do token by token: convolutions over the last positions, and the selective scan.
 
-use super::elementwise::{silu, softplus};
+use super::elementwise::softplus;
+use super::functions::{Silu, one};
 use super::matmul::Cx;
 use crate::model::plan::{Conv, StateSpace};
 use crate::simd::{Isa, Kernel};
@@ -78,7 +79,7 @@ impl Kernel for Head<'_> {
             for ((state, out), (x, z)) in self.state.chunks_exact_mut(width).zip(out).zip(x.iter().zip(z)) {
                 state.iter_mut().for_each(|s| *s *= keep);
                 isa.axpy_f32(dt * x, b, state);
-                *out = (isa.dot_f32(state, c) + skip * x) * silu(*z);
+                *out = (isa.dot_f32(state, c) + skip * x) * one(Silu, *z);
             }
         }
     }

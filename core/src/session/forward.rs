@@ -13,9 +13,10 @@ use crate::model::Model;
 use crate::model::plan::{Ffn, Head, Layer, Linear, Mixer, Norm, Plan, Wiring};
 use crate::ops::activations::Activations;
 use crate::ops::attention::Positions;
-use crate::ops::elementwise::{add_scaled, add_to_rows, softcap};
+use crate::ops::elementwise::{add_rows, add_scaled, add_to_rows, map};
+use crate::ops::functions::Softcap;
 use crate::ops::matmul::{Cx, Input, Matrix, matmul};
-use crate::ops::norm::{NormWeights, normalize};
+use crate::ops::norm::{NormWeights, normalize, normalize_into};
 use crate::ops::rope::RopeTable;
 
 impl Session {
@@ -131,7 +132,7 @@ impl Session {
             logits.iter_mut().for_each(|x| *x *= scale);
         }
         if let Some(cap) = *cap {
-            logits.iter_mut().for_each(|x| *x = softcap(cap, *x));
+            map(&cx, Softcap(cap), logits);
         }
     }
 }
@@ -205,21 +206,24 @@ impl Pass<'_> {
     /// `h = norm(x)`
     fn read_stream(&mut self, norm: Option<&Norm>) {
         let (dim, width) = (self.dim(), self.width());
-        let h = &mut self.buffers.h[..width];
-        h.copy_from_slice(&self.buffers.x[..width]);
-        if let Some(norm) = norm {
-            normalize(&self.cx, weights(self.model, norm), dim, dim, h);
+        let Buffers { x, h, .. } = &mut *self.buffers;
+        match norm {
+            Some(norm) => {
+                normalize_into(&self.cx, weights(self.model, norm), dim, &x[..width], &mut h[..width])
+            }
+            None => h[..width].copy_from_slice(&x[..width]),
         }
     }
 
     /// `x += scale * norm(o)`
     fn add_to_stream(&mut self, norm: Option<&Norm>, scale: f32) {
         let (dim, width) = (self.dim(), self.width());
-        let o = &mut self.buffers.o[..width];
+        let Buffers { x, o, .. } = &mut *self.buffers;
+        let (x, o) = (&mut x[..width], &mut o[..width]);
         if let Some(norm) = norm {
             normalize(&self.cx, weights(self.model, norm), dim, dim, o);
         }
-        add_scaled(&mut self.buffers.x[..width], scale, o);
+        add_rows(&self.cx, scale, o, dim, x);
     }
 
     /// `x = norm(x)`

@@ -71,6 +71,11 @@ impl Isa for Avx512 {
         fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256;
         fn neg_mul_add(a: __m256, b: __m256, c: __m256) -> __m256;
         fn max_abs(a: __m256, b: __m256) -> __m256;
+        fn div(a: __m256, b: __m256) -> __m256;
+        fn min(a: __m256, b: __m256) -> __m256;
+        fn max(a: __m256, b: __m256) -> __m256;
+        fn zero_below(v: __m256, x: __m256, least: f32) -> __m256;
+        fn times_power_of_2(v: __m256, n: __m256) -> __m256;
         fn sum(v: __m256) -> f32;
         fn transpose(rows: [__m256; 8]) -> [__m256; 8];
         fn widen_f16(bits: [u16; 8]) -> __m256;

@@ -30,6 +30,20 @@ fn dot(w: int8x16_t, x: int8x16_t) -> int32x4_t {
     }
 }
 
+/// Four rows of four numbers become columns.
+#[inline(always)]
+fn transpose([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
+    neon! {
+        let pairs = |a, b| {
+            let (low, high) = (vzip1q_f32(a, b), vzip2q_f32(a, b));
+            (vreinterpretq_f64_f32(low), vreinterpretq_f64_f32(high))
+        };
+        let ((ab, ab2), (cd, cd2)) = (pairs(a, b), pairs(c, d));
+        [vzip1q_f64(ab, cd), vzip2q_f64(ab, cd), vzip1q_f64(ab2, cd2), vzip2q_f64(ab2, cd2)]
+            .map(|column| vreinterpretq_f32_f64(column))
+    }
+}
+
 impl Isa for Neon {
     type F32x8 = F32x8;
     type I32x8 = I32x8;
@@ -100,6 +114,60 @@ impl Isa for Neon {
             let max = |a, b| vmaxq_f32(vabsq_f32(a), vabsq_f32(b));
             [max(a[0], b[0]), max(a[1], b[1])]
         }
+    }
+
+    #[inline(always)]
+    fn div(self, a: F32x8, b: F32x8) -> F32x8 {
+        neon!([vdivq_f32(a[0], b[0]), vdivq_f32(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn min(self, a: F32x8, b: F32x8) -> F32x8 {
+        // The instruction for it would make NaN of NaN.
+        neon! {
+            let min = |a, b| vbslq_f32(vcltq_f32(a, b), a, b);
+            [min(a[0], b[0]), min(a[1], b[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn max(self, a: F32x8, b: F32x8) -> F32x8 {
+        neon! {
+            let max = |a, b| vbslq_f32(vcgtq_f32(a, b), a, b);
+            [max(a[0], b[0]), max(a[1], b[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn zero_below(self, v: F32x8, x: F32x8, least: f32) -> F32x8 {
+        neon! {
+            let zero = |v, x| vbslq_f32(vcltq_f32(x, vdupq_n_f32(least)), vdupq_n_f32(0.0), v);
+            [zero(v[0], x[0]), zero(v[1], x[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn times_power_of_2(self, v: F32x8, n: F32x8) -> F32x8 {
+        neon! {
+            let times = |v, n| {
+                let exponent = vshlq_n_s32::<23>(vreinterpretq_s32_f32(n));
+                vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(v), exponent))
+            };
+            [times(v[0], n[0]), times(v[1], n[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [F32x8; 8]) -> [F32x8; 8] {
+        let mut columns = rows;
+        for half in 0..2 {
+            let rows = |i: usize| [rows[i][half], rows[i + 1][half], rows[i + 2][half], rows[i + 3][half]];
+            let (low, high) = (transpose(rows(0)), transpose(rows(4)));
+            for i in 0..4 {
+                columns[4 * half + i] = [low[i], high[i]];
+            }
+        }
+        columns
     }
 
     #[inline(always)]

@@ -70,6 +70,31 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn div(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| a[i] / b[i])
+    }
+
+    #[inline(always)]
+    fn min(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn max(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn zero_below(self, v: [f32; 8], x: [f32; 8], least: f32) -> [f32; 8] {
+        from_fn(|i| if x[i] < least { 0.0 } else { v[i] })
+    }
+
+    #[inline(always)]
+    fn times_power_of_2(self, v: [f32; 8], n: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| f32::from_bits(v[i].to_bits().wrapping_add(n[i].to_bits() << 23)))
+    }
+
+    #[inline(always)]
     fn sum(self, v: [f32; 8]) -> f32 {
         let [a, b, c, d]: [f32; 4] = from_fn(|i| v[i] + v[i + 4]);
         (a + c) + (b + d)

@@ -116,6 +116,46 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        both(a, b, |a, b| f32x4_div(a, b))
+    }
+
+    #[inline(always)]
+    fn min(self, a: Pair, b: Pair) -> Pair {
+        // `a < b ? a : b`
+        both(a, b, |a, b| f32x4_pmin(b, a))
+    }
+
+    #[inline(always)]
+    fn max(self, a: Pair, b: Pair) -> Pair {
+        // `b < a ? a : b`
+        both(a, b, |a, b| f32x4_pmax(b, a))
+    }
+
+    #[inline(always)]
+    fn zero_below(self, v: Pair, x: Pair, least: f32) -> Pair {
+        both(v, x, |v, x| v128_andnot(v, f32x4_lt(x, f32x4_splat(least))))
+    }
+
+    #[inline(always)]
+    fn times_power_of_2(self, v: Pair, n: Pair) -> Pair {
+        both(v, n, |v, n| i32x4_add(v, i32x4_shl(n, 23)))
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [Pair; 8]) -> [Pair; 8] {
+        let mut columns = rows;
+        for half in 0..2 {
+            let rows = |i: usize| [rows[i][half], rows[i + 1][half], rows[i + 2][half], rows[i + 3][half]];
+            let (low, high) = (transpose(rows(0)), transpose(rows(4)));
+            for i in 0..4 {
+                columns[4 * half + i] = [low[i], high[i]];
+            }
+        }
+        columns
+    }
+
+    #[inline(always)]
     fn sum(self, v: Pair) -> f32 {
         let four = f32x4_add(v[0], v[1]);
         let two = f32x4_add(four, i32x4_shuffle::<2, 3, 0, 1>(four, four));
@@ -237,4 +277,17 @@ impl Isa for Simd128 {
     fn dot_i8(self, w: Pair, x: Pair) -> Pair {
         both(w, x, dot)
     }
+}
+
+/// Four rows of four numbers become columns.
+#[inline(always)]
+fn transpose([a, b, c, d]: [v128; 4]) -> [v128; 4] {
+    let (ab, cd) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<0, 4, 1, 5>(c, d));
+    let (ab2, cd2) = (i32x4_shuffle::<2, 6, 3, 7>(a, b), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+    [
+        i32x4_shuffle::<0, 1, 4, 5>(ab, cd),
+        i32x4_shuffle::<2, 3, 6, 7>(ab, cd),
+        i32x4_shuffle::<0, 1, 4, 5>(ab2, cd2),
+        i32x4_shuffle::<2, 3, 6, 7>(ab2, cd2),
+    ]
 }

@@ -2,7 +2,8 @@
 
 use super::{Pass, apply, weights};
 use crate::model::plan::{Experts, Linear, Mlp, RouterWeights, Stacked, Up};
-use crate::ops::elementwise::{activate, add_scaled, add_to_rows, gate, gate_fused, sigmoid, softmax};
+use crate::ops::elementwise::{activate, add_scaled, add_to_rows, gate, gate_fused, softmax};
+use crate::ops::functions::{Sigmoid, one};
 use crate::ops::matmul::matmul;
 use crate::ops::norm::normalize;
 use crate::session::buffers::Buffers;
@@ -61,7 +62,7 @@ impl Pass<'_> {
         let scores = &mut router[..n];
         apply(&self.cx, self.model, activations, &h[..width], [(shared_gate, &mut *scores)]);
         for (o, score) in o[..width].chunks_exact_mut(dim).zip(scores) {
-            let weight = sigmoid(*score);
+            let weight = one(Sigmoid, *score);
             o.iter_mut().for_each(|x| *x *= weight);
         }
     }
@@ -152,7 +153,7 @@ fn choose(
     match experts.routing.weights {
         RouterWeights::Softmax | RouterWeights::SoftmaxOfChosen => softmax(scores),
         RouterWeights::Sigmoid | RouterWeights::SigmoidOfChosen => {
-            scores.iter_mut().for_each(|score| *score = sigmoid(*score));
+            scores.iter_mut().for_each(|score| *score = one(Sigmoid, *score));
         }
     }
     let bias = |i: usize| bias.map_or(0.0, |bias| bias[i]);

@@ -3,7 +3,8 @@
 use super::{Pass, apply, weights};
 use crate::cache::Cache;
 use crate::model::plan::{ShortConv, StateSpace};
-use crate::ops::elementwise::silu;
+use crate::ops::elementwise::map;
+use crate::ops::functions::Silu;
 use crate::ops::norm::normalize;
 use crate::ops::recurrent::{ScanWeights, convolve, scan};
 use crate::session::buffers::Buffers;
@@ -44,7 +45,7 @@ impl Pass<'_> {
         for row in rows.chunks_exact_mut(space.input.n_out) {
             let xbc = &mut row[inner..][..space.conv.width];
             convolve(&space.conv, weight, bias, conv_state, xbc);
-            xbc.iter_mut().for_each(|x| *x = silu(*x));
+            map(cx, Silu, xbc);
         }
         let scan_weights = ScanWeights {
             dt_bias: model.vector(space.dt_bias),
