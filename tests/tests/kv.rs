@@ -41,7 +41,7 @@ fn rms(x: impl Iterator<Item = f32>) -> f32 {
 }
 
 /// The root mean square difference from single precision that each type may make, as a share of the logits' own.
-const TOLERANCES: [(KvType, f32); 3] = [(KvType::F16, 3e-3), (KvType::Q8_0, 2e-2), (KvType::Q4_0, 0.2)];
+const TOLERANCES: [(KvType, f32); 3] = [(KvType::F16, 3e-3), (KvType::Q8_0, 6e-2), (KvType::Q4_0, 0.6)];
 
 #[test]
 fn logits_stay_close() {

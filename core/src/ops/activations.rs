@@ -189,7 +189,6 @@ fn greatest_of_all<I: Isa>(isa: I, x: &[f32]) -> f32 {
 
 /// Rounds the values of a step, each 32 by their greatest magnitude, or all by one that they share with others.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
 fn round_step<I: Isa>(isa: I, x: &[f32; STEP], shared: Option<f32>, step: &mut Step) {
     let groups = x.as_chunks::<8>().0.as_chunks::<4>().0;
     // A lane is a group. NaN and infinity reach the scale, and through it every output.
