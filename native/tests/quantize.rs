@@ -1,5 +1,6 @@
 //! `mote quantize` and `mote imatrix`, from outside.
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use std::fs;
