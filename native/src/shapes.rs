@@ -51,8 +51,10 @@ enum Family {
 }
 
 impl Family {
-    fn arch(self) -> &'static str {
+    fn arch(self, mix: Mix) -> &'static str {
         match self {
+            // Microsoft's type comes with Microsoft's name for the model; llama.cpp knows neither.
+            Self::BitNet if mix != Mix::Of(Dtype::I2_S) => "bitnet",
             Self::Llama | Self::Llama3 => "llama",
             Self::Qwen2 => "qwen2",
             Self::Gemma3 => "gemma3",
@@ -215,7 +217,7 @@ impl Shape {
     }
 
     fn write_metadata(&self, mix: Mix, writer: &mut Writer) {
-        let arch = self.family.arch();
+        let arch = self.family.arch(mix);
         let name = format!("{} of random weights", self.name);
         writer.set("general.architecture", Value::Str(arch.as_bytes()));
         writer.set("general.type", Value::Str(b"model"));
