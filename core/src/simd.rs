@@ -291,6 +291,19 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         self.add_i32(sum, self.add_i32(low, high))
     }
 
+    /// The digit at the top of every byte, a fraction of 256 written in base three, after it was multiplied by the power
+    /// for its pair of bytes, a byte too: `(v * power % 256) * 3 / 256`.
+    #[inline(always)]
+    fn digits(self, v: Self::I8x32, powers: &[u16; 16]) -> Self::I8x32 {
+        let mut bytes = [0; 32];
+        self.store_bytes(v, &mut bytes);
+        for (pair, power) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(powers) {
+            pair[0] = (u16::from(pair[0].wrapping_mul(*power as u8)) * 3 >> 8) as u8;
+            pair[1] = (u16::from(pair[1].wrapping_mul(*power as u8)) * 3 >> 8) as u8;
+        }
+        self.load_bytes(&bytes)
+    }
+
     /// [`Self::tokens`] for ternary weights and activations that share a scale.
     #[inline(always)]
     fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {

@@ -60,25 +60,25 @@ const AHEAD: usize = 4096;
 fn dot_row<F: Ternary, I: Isa>(isa: I, row: &[u8], steps: &[Step], token: Token) -> f32 {
     let nothing = isa.dot_u7(isa.splat_bytes(0), isa.splat_bytes(0));
     let mut sums = [nothing; 2];
-    let (mut products, mut offset) = (isa.zero(), 0.0);
+    let (mut products, mut mins) = (isa.zero(), isa.zero());
     let whole = F::blocks(row).chunks_exact(STEP / F::BLOCK);
     let rest = whole.remainder();
-    for (s, (blocks, x)) in whole.zip(steps).enumerate() {
+    for (blocks, x) in whole.zip(steps) {
         let start = blocks.as_ptr().cast::<u8>();
         isa.prefetch(start.wrapping_add(AHEAD));
         let w = [quants::<F, I>(isa, blocks, 0), quants::<F, I>(isa, blocks, 4)];
         sums[0] = isa.dot_u2(w[0], part(x, 0), sums[0]);
         sums[1] = isa.dot_u2(w[1], part(x, 1), sums[1]);
         if F::SCALED {
-            let scale = block_scale::<F>(row, s);
+            let (scale, _) = F::factors(isa, blocks, 0);
             let sum = isa.float_i32(isa.add_i32(sums[0], sums[1]));
-            products = isa.mul_add(sum, isa.splat(scale), products);
-            offset += scale * total(x) as f32;
+            products = isa.mul_add(sum, scale, products);
+            mins = isa.mul_add(scale, isa.load(&x.sum), mins);
             sums = [nothing; 2];
         }
     }
     if F::SCALED {
-        return token.scale * (isa.sum(products) - offset);
+        return token.scale * isa.sum(products) - isa.sum(mins);
     }
     if !rest.is_empty() {
         // Half a step.
@@ -202,6 +202,7 @@ impl<const SCALED: bool> Kernel for Tile<'_, SCALED> {
         let mut offsets = [[0.0; TOKENS]; ROWS];
         for s in 0..self.steps[0].len() {
             let x: [&Step; TOKENS] = [&self.steps[0][s], &self.steps[1][s]];
+            let totals = if SCALED { [total(x[0]) as f32, total(x[1]) as f32] } else { [0.0; TOKENS] };
             for r in 0..ROWS {
                 let w = &self.weights[r][s];
                 for half in 0..2 {
@@ -214,7 +215,7 @@ impl<const SCALED: bool> Kernel for Tile<'_, SCALED> {
                     for t in 0..TOKENS {
                         products[r][t] =
                             isa.mul_add(isa.float_i32(sums[r][t]), isa.splat(w.scale), products[r][t]);
-                        offsets[r][t] += w.scale * total(x[t]) as f32;
+                        offsets[r][t] += w.scale * totals[t];
                         sums[r][t] = nothing;
                     }
                 }

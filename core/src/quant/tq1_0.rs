@@ -7,12 +7,10 @@
 //! digits come out at the top when it is multiplied by three again and again. Like bits, digits lie in planes: the
 //! first digits of all bytes of a run are neighbours, then the second digits, and so on.
 
-use core::array;
-
 use super::float16::{read_f16, write_f16};
 use super::ternary::{block_scale, codes};
 use super::{Format, Quantized, decode_groups, meets_ternary};
-use crate::ops::integers::{Lanes, Sign, half};
+use crate::ops::integers::{Lanes, Sign, half, part};
 use crate::ops::ternary::Ternary;
 use crate::simd::Isa;
 
@@ -104,20 +102,43 @@ impl Lanes for TQ1_0 {
 
     #[inline(always)]
     fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
-        // Whole vectors of the first run; then two planes of the second, its last one and all four of the third.
-        let digit = |byte: u8, plane: usize| {
-            const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
-            ((u16::from(byte.wrapping_mul(POWERS[plane])) * 3) >> 8) as u8
-        };
         let block = &blocks[0];
-        let (first, second, third) = (RUNS[0].0, RUNS[1].0, RUNS[2].0);
-        isa.load_bytes(&match i {
-            0..5 => array::from_fn(|j| digit(block[first + j], i)),
-            5 | 6 => array::from_fn(|j| digit(block[second + j % 16], 2 * (i - 5) + j / 16)),
-            _ => array::from_fn(|j| match j {
-                0..16 => digit(block[second + j], 4),
-                _ => digit(block[third + j % 4], j / 4 - 4),
-            }),
-        })
+        let [(first, ..), (second, ..), (third, ..)] = RUNS;
+        if i < 5 {
+            return isa.digits(isa.load_bytes(part(block, first)), &POWERS[i]);
+        }
+        // Two planes of the second run each, in the end its last and all four of the third.
+        let mut bytes = [0; 32];
+        let (low, high) = bytes.split_at_mut(16);
+        low.copy_from_slice(part::<u8, 16>(block, second));
+        if i < 7 {
+            high.copy_from_slice(part::<u8, 16>(block, second));
+        } else {
+            for four in high.as_chunks_mut().0 {
+                *four = *part::<u8, 4>(block, third);
+            }
+        }
+        isa.digits(isa.load_bytes(&bytes), &POWERS[i])
     }
 }
+
+/// What the pairs of bytes of each 32 weights are multiplied by: powers of three, by the planes that they are from.
+const POWERS: [[u16; 16]; 8] = {
+    let mut powers = [[1; 16]; 8];
+    let mut i = 0;
+    while i < 8 {
+        let mut pair = 0;
+        while pair < 16 {
+            let plane = match i {
+                0..5 => i,
+                5 | 6 => 2 * (i - 5) + pair / 8,
+                _ if pair < 8 => 4,
+                _ => (pair - 8) / 2,
+            };
+            powers[i][pair] = 3u16.pow(plane as u32);
+            pair += 1;
+        }
+        i += 1;
+    }
+    powers
+};

@@ -296,6 +296,20 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn digits(self, v: __m256i, powers: &[u16; 16]) -> __m256i {
+        avx2! {
+            // A byte in the upper half of 16 bits stays a byte when it is multiplied, and what the digit is made of is
+            // the upper half of the next product.
+            let powers = _mm256_loadu_si256(powers.as_ptr().cast());
+            let three = _mm256_set1_epi16(3);
+            let even = _mm256_mulhi_epu16(_mm256_mullo_epi16(_mm256_slli_epi16::<8>(v), powers), three);
+            let odd = _mm256_and_si256(v, _mm256_set1_epi16(0xff00_u16 as i16));
+            let odd = _mm256_mulhi_epu16(_mm256_mullo_epi16(odd, powers), three);
+            _mm256_or_si256(even, _mm256_slli_epi16::<8>(odd))
+        }
+    }
+
+    #[inline(always)]
     fn dot_u2(self, w: [__m256i; 4], x: &[[u8; 32]; 4], sum: __m256i) -> __m256i {
         avx2! {
             // Pairs of products and their sums stay in 16 bits: 4 * 2 * 3 * 127 fits.

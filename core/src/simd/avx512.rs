@@ -95,6 +95,7 @@ impl Isa for Avx512 {
         fn lookup(table: &[i8; 16], index: __m256i) -> __m256i;
         fn round(v: [__m256; 4]) -> __m256i;
         fn add_i32(a: __m256i, b: __m256i) -> __m256i;
+        fn digits(v: __m256i, powers: &[u16; 16]) -> __m256i;
     }
 
     #[inline(always)]
@@ -114,11 +115,13 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn dot_u2(self, w: [__m256i; 4], x: &[[u8; 32]; 4], mut sum: __m256i) -> __m256i {
-        sum = avx512!(_mm256_dpbusd_epi32(sum, w[0], self.load_bytes(&x[0])));
-        sum = avx512!(_mm256_dpbusd_epi32(sum, w[1], self.load_bytes(&x[1])));
-        sum = avx512!(_mm256_dpbusd_epi32(sum, w[2], self.load_bytes(&x[2])));
-        avx512!(_mm256_dpbusd_epi32(sum, w[3], self.load_bytes(&x[3])))
+    fn dot_u2(self, w: [__m256i; 4], x: &[[u8; 32]; 4], sum: __m256i) -> __m256i {
+        // From zero each time: the next four need not wait for these.
+        let mut products = self.dot_u7(w[0], self.load_bytes(&x[0]));
+        products = avx512!(_mm256_dpbusd_epi32(products, w[1], self.load_bytes(&x[1])));
+        products = avx512!(_mm256_dpbusd_epi32(products, w[2], self.load_bytes(&x[2])));
+        products = avx512!(_mm256_dpbusd_epi32(products, w[3], self.load_bytes(&x[3])));
+        self.add_i32(sum, products)
     }
 
     #[inline(always)]
