@@ -298,8 +298,8 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         let mut bytes = [0; 32];
         self.store_bytes(v, &mut bytes);
         for (pair, power) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(powers) {
-            pair[0] = (u16::from(pair[0].wrapping_mul(*power as u8)) * 3 >> 8) as u8;
-            pair[1] = (u16::from(pair[1].wrapping_mul(*power as u8)) * 3 >> 8) as u8;
+            pair[0] = ((u16::from(pair[0].wrapping_mul(*power as u8)) * 3) >> 8) as u8;
+            pair[1] = ((u16::from(pair[1].wrapping_mul(*power as u8)) * 3) >> 8) as u8;
         }
         self.load_bytes(&bytes)
     }

@@ -54,7 +54,7 @@ impl Family {
     fn arch(self, mix: Mix) -> &'static str {
         match self {
             // Microsoft's type comes with Microsoft's name for the model; llama.cpp knows neither.
-            Self::BitNet if mix != Mix::Of(Dtype::I2_S) => "bitnet",
+            Self::BitNet if mix.base() != Dtype::I2_S => "bitnet",
             Self::Llama | Self::Llama3 => "llama",
             Self::Qwen2 => "qwen2",
             Self::Gemma3 => "gemma3",
@@ -323,12 +323,12 @@ impl Shape {
                 Family::Llama | Family::Llama3 | Family::Phi3 => {}
             }
         }
-        list.typed(mix, &self.facts())
+        list.typed(mix, &self.facts(mix))
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(&self, mix: Mix) -> Facts {
         Facts {
-            arch: self.family.arch().into(),
+            arch: self.family.arch(mix).into(),
             layers: self.n_layers,
             heads: self.n_heads,
             kv_heads: self.n_kv_heads,
