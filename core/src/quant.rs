@@ -532,6 +532,15 @@ pub fn quantize_at(
     Ok(())
 }
 
+/// Encodes whole blocks of one format, without the code of all the others.
+///
+/// # Panics
+/// When `x` is not whole blocks, or `out` is not as long as the result.
+pub(crate) fn encode_as<F: Format>(level: Level, x: &[f32], out: &mut [u8]) {
+    assert!(x.len().is_multiple_of(F::BLOCK) && out.len() == x.len() / F::BLOCK * F::BYTES + F::TAIL);
+    level.run(EncodeAs::<F>(Encode { level, x, row_len: x.len(), importance: None, out }, PhantomData));
+}
+
 fn check(dtype: Dtype, elements: usize, bytes: usize, tail: usize) -> Result<()> {
     if dtype.row_bytes(elements).and_then(|blocks| blocks.checked_add(tail)) == Some(bytes) {
         return Ok(());

@@ -15,7 +15,7 @@ use crate::ops::integers::{Lanes, Sign};
 use crate::quant::float16::{f16_to_f32, f32_to_f16};
 use crate::quant::q4_0::Q4_0;
 use crate::quant::q8_0::Q8_0;
-use crate::quant::{Dtype, quantize};
+use crate::quant::{Dtype, encode_as};
 use crate::simd::{Isa, Kernel, Level, f32s, u16s};
 
 /// How keys and values are stored.
@@ -109,9 +109,8 @@ impl Rows {
                 KvType::F32 => {
                     to.as_chunks_mut().0.iter_mut().zip(x).for_each(|(to, x)| *to = x.to_le_bytes());
                 }
-                KvType::Q8_0 | KvType::Q4_0 => {
-                    quantize(self.kind.dtype(), x, self.width, None, to).expect("rows are whole blocks");
-                }
+                KvType::Q8_0 => encode_as::<Q8_0>(level, x, to),
+                KvType::Q4_0 => encode_as::<Q4_0>(level, x, to),
             }
         }
     }
