@@ -98,7 +98,7 @@ fn one_token<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
 
 /// How far ahead of the block at work memory is asked for. Blocks straddle cache lines, which starves the processor's
 /// own prefetcher.
-const AHEAD: usize = 4096;
+pub(crate) const AHEAD: usize = 4096;
 
 #[inline(always)]
 fn dot_row<F: Lanes, I: Isa>(isa: I, row: &[F::Block], steps: &[Step]) -> f32 {

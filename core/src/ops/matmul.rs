@@ -157,12 +157,22 @@ pub fn matmul(cx: &Cx<'_>, w: &Matrix<'_>, x: &Input<'_>, out: &mut [f32]) {
     });
 }
 
+/// Rows that the largest panel takes at once.
+const PANEL: usize = 64;
+
 /// Some tasks per thread, so that one that is late delays little; whole panels of rows where possible.
 fn rows_per_task(width: usize, w: &Matrix<'_>, tokens: usize) -> usize {
     if width <= 1 || w.rows.saturating_mul(w.cols).saturating_mul(tokens) < SMALL {
         return w.rows;
     }
-    w.rows.div_ceil(width.saturating_mul(4)).next_multiple_of(32)
+    let some = w.rows.div_ceil(width.saturating_mul(4));
+    match tokens {
+        // Rows by themselves, in whole cache lines of outputs.
+        1 => some.next_multiple_of(16),
+        2..64 => some.next_multiple_of(PANEL),
+        // Long tasks even so; as short as they can be they end at the same time.
+        _ => PANEL,
+    }
 }
 
 /// One task's part of a product: outputs `first..first + out.width()` of every token.
