@@ -35,10 +35,66 @@
 //! decline.
 #![allow(unsafe_code)]
 
+/// The methods of [`Isa`] that a level does as the one that it holds does them: all but entering, dot products and
+/// [`Isa::spread`].
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+macro_rules! like_the_level_below {
+    () => {
+        like_the_level_below! {
+            fn prefetch(at: *const u8);
+            fn splat(x: f32) -> Self::F32x8;
+            fn splat2(low: f32, high: f32) -> Self::F32x8;
+            fn double(x: &[f32; 4]) -> Self::F32x8;
+            fn load(x: &[f32; 8]) -> Self::F32x8;
+            fn store(v: Self::F32x8, to: &mut [f32; 8]);
+            fn add(a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+            fn mul(a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+            fn mul_add(a: Self::F32x8, b: Self::F32x8, c: Self::F32x8) -> Self::F32x8;
+            fn neg_mul_add(a: Self::F32x8, b: Self::F32x8, c: Self::F32x8) -> Self::F32x8;
+            fn div(a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+            fn min(a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+            fn max(a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+            fn zero_below(v: Self::F32x8, x: Self::F32x8, least: f32) -> Self::F32x8;
+            fn times_power_of_2(v: Self::F32x8, n: Self::F32x8) -> Self::F32x8;
+            fn max_abs(a: Self::F32x8, b: Self::F32x8) -> Self::F32x8;
+            fn sum(v: Self::F32x8) -> f32;
+            fn transpose(rows: [Self::F32x8; 8]) -> [Self::F32x8; 8];
+            fn widen_f16(bits: [u16; 8]) -> Self::F32x8;
+            fn splat_f16(bits: u16) -> Self::F32x8;
+            fn narrow_f16(v: Self::F32x8) -> [u16; 8];
+            fn widen_bf16(bits: [u16; 8]) -> Self::F32x8;
+            fn float_u8(x: [u8; 8]) -> Self::F32x8;
+            fn float_i8(x: [i8; 8]) -> Self::F32x8;
+            fn float_i32(v: Self::I32x8) -> Self::F32x8;
+            fn load_bytes(x: &[u8; 32]) -> Self::I8x32;
+            fn splat_bytes(x: u8) -> Self::I8x32;
+            fn store_bytes(v: Self::I8x32, to: &mut [u8; 32]);
+            fn nibbles(x: &[u8; 16]) -> Self::I8x32;
+            fn field(v: Self::I8x32, shift: u32, mask: u8) -> Self::I8x32;
+            fn raise(v: Self::I8x32, mask: u8, shift: u32) -> Self::I8x32;
+            fn or(a: Self::I8x32, b: Self::I8x32) -> Self::I8x32;
+            fn lookup(table: &[i8; 16], index: Self::I8x32) -> Self::I8x32;
+            fn round(v: [Self::F32x8; 4]) -> Self::I8x32;
+            fn add_i32(a: Self::I32x8, b: Self::I32x8) -> Self::I32x8;
+            fn digits(v: Self::I8x32, powers: &[u16; 16]) -> Self::I8x32;
+        }
+    };
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)?;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($argument: $type),*) $(-> $output)? {
+            self.0.$name($($argument),*)
+        }
+    )*};
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod dotprod;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod scalar;
@@ -48,9 +104,13 @@ mod simd128;
 mod wide;
 
 #[cfg(target_arch = "x86_64")]
+pub use avx_vnni::AvxVnni;
+#[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub use dotprod::Dotprod;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use neon::Neon;
 pub use scalar::Scalar;
@@ -74,12 +134,18 @@ pub enum Level {
     /// x86-64 with AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// The same with byte dot products on its registers.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     /// 64-bit Arm with NEON.
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Neon(Neon),
+    /// The same with byte dot products.
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    Dotprod(Dotprod),
     /// WebAssembly with 128-bit vectors.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     Simd128(Simd128),
@@ -110,7 +176,11 @@ impl Level {
         #[allow(unreachable_code, reason = "where the target promises more")]
         // SAFETY: the whole program is compiled for processors that have these.
         return Self::Avx2(unsafe { Avx2::new_unchecked() });
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_feature = "dotprod"))]
+        // SAFETY: the whole program is compiled for processors that have it.
+        return Self::Dotprod(unsafe { Dotprod::new_unchecked() });
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        #[allow(unreachable_code, reason = "where the target promises more")]
         return Self::Neon(Neon);
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         return Self::Simd128(Simd128);
@@ -125,9 +195,13 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::Neon(_) => "neon",
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Self::Dotprod(_) => "dotprod",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Self::Simd128(_) => "simd128",
         }
@@ -141,9 +215,13 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.enter(kernel),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(isa) => isa.enter(kernel),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::Neon(isa) => isa.enter(kernel),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Self::Dotprod(isa) => isa.enter(kernel),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Self::Simd128(isa) => isa.enter(kernel),
         }

@@ -13,7 +13,7 @@ pub fn levels() -> Vec<Level> {
     let mut levels = vec![Level::Scalar];
     #[cfg(target_arch = "x86_64")]
     {
-        use motelm_core::simd::{Avx2, Avx512};
+        use motelm_core::simd::{Avx2, Avx512, AvxVnni};
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
@@ -21,6 +21,10 @@ pub fn levels() -> Vec<Level> {
             // SAFETY: the processor has just said so.
             let avx2 = unsafe { Avx2::new_unchecked() };
             levels.push(Level::Avx2(avx2));
+            if is_x86_feature_detected!("avxvnni") {
+                // SAFETY: the processor has just said so.
+                levels.push(Level::AvxVnni(unsafe { AvxVnni::new_unchecked(avx2) }));
+            }
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
@@ -30,6 +34,15 @@ pub fn levels() -> Vec<Level> {
                 // SAFETY: the processor has just said so.
                 levels.push(Level::Avx512(unsafe { Avx512::new_unchecked(avx2) }));
             }
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        use motelm_core::simd::{Dotprod, Neon};
+        levels.push(Level::Neon(Neon));
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            // SAFETY: the processor has just said so.
+            levels.push(Level::Dotprod(unsafe { Dotprod::new_unchecked() }));
         }
     }
     if !levels.contains(&Level::baseline()) {

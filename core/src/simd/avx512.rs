@@ -33,16 +33,6 @@ macro_rules! avx512 {
     };
 }
 
-/// Methods that AVX2 does as well.
-macro_rules! as_avx2 {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)?;)*) => {$(
-        #[inline(always)]
-        fn $name(self, $($argument: $type),*) $(-> $output)? {
-            self.0.$name($($argument),*)
-        }
-    )*};
-}
-
 impl Isa for Avx512 {
     type F32x8 = __m256;
     type I32x8 = __m256i;
@@ -59,44 +49,7 @@ impl Isa for Avx512 {
         avx512!(marked(self, kernel))
     }
 
-    as_avx2! {
-        fn prefetch(at: *const u8);
-        fn splat(x: f32) -> __m256;
-        fn splat2(low: f32, high: f32) -> __m256;
-        fn double(x: &[f32; 4]) -> __m256;
-        fn load(x: &[f32; 8]) -> __m256;
-        fn store(v: __m256, to: &mut [f32; 8]);
-        fn add(a: __m256, b: __m256) -> __m256;
-        fn mul(a: __m256, b: __m256) -> __m256;
-        fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256;
-        fn neg_mul_add(a: __m256, b: __m256, c: __m256) -> __m256;
-        fn max_abs(a: __m256, b: __m256) -> __m256;
-        fn div(a: __m256, b: __m256) -> __m256;
-        fn min(a: __m256, b: __m256) -> __m256;
-        fn max(a: __m256, b: __m256) -> __m256;
-        fn zero_below(v: __m256, x: __m256, least: f32) -> __m256;
-        fn times_power_of_2(v: __m256, n: __m256) -> __m256;
-        fn sum(v: __m256) -> f32;
-        fn transpose(rows: [__m256; 8]) -> [__m256; 8];
-        fn widen_f16(bits: [u16; 8]) -> __m256;
-        fn splat_f16(bits: u16) -> __m256;
-        fn narrow_f16(v: __m256) -> [u16; 8];
-        fn widen_bf16(bits: [u16; 8]) -> __m256;
-        fn float_u8(x: [u8; 8]) -> __m256;
-        fn float_i8(x: [i8; 8]) -> __m256;
-        fn float_i32(v: __m256i) -> __m256;
-        fn load_bytes(x: &[u8; 32]) -> __m256i;
-        fn splat_bytes(x: u8) -> __m256i;
-        fn store_bytes(v: __m256i, to: &mut [u8; 32]);
-        fn nibbles(x: &[u8; 16]) -> __m256i;
-        fn field(v: __m256i, shift: u32, mask: u8) -> __m256i;
-        fn raise(v: __m256i, mask: u8, shift: u32) -> __m256i;
-        fn or(a: __m256i, b: __m256i) -> __m256i;
-        fn lookup(table: &[i8; 16], index: __m256i) -> __m256i;
-        fn round(v: [__m256; 4]) -> __m256i;
-        fn add_i32(a: __m256i, b: __m256i) -> __m256i;
-        fn digits(v: __m256i, powers: &[u16; 16]) -> __m256i;
-    }
+    like_the_level_below!();
 
     #[inline(always)]
     fn spread(self, bits: u32, value: u8) -> __m256i {
