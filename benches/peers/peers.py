@@ -131,7 +131,6 @@ def mote(binary, path, threads, prompt, generate, depth):
 def compare(binary, path, threads, prompt, generate, depth, rounds):
     """Times both in turns; returns seconds by test and engine, clock and CPU."""
     peer = Llama(path, threads, prompt, generate, depth)
-    peer.measure()  # warms up
     times = {test: {"mote": [], "llama.cpp": []} for test in ("pp", "tg")}
     for _ in range(rounds):
         ours = mote(binary, path, threads, prompt, generate, depth)
