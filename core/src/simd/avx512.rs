@@ -4,7 +4,7 @@
 //! (`vpdpbusd`) instead of three. The 512-bit registers carry [`Wide`]: sixteen rows side by side.
 
 use super::{Avx2, Isa, Kernel, Wide, WideKernel};
-use crate::ops::floats::{self, Floats};
+use crate::ops::floats::Floats;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
 use crate::ops::ternary::{self, Ternary};
@@ -89,9 +89,7 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn float_tokens<F: Floats>(self, rows: Rows<'_, '_>) {
-        if rows.x.tokens() < 4 {
-            return floats::tokens::<F, Self>(self, rows);
-        }
+        // Also two: a text's numbers should not depend on how many others come with it.
         float_panel::tokens::<F, Self>(self, rows);
     }
 }
