@@ -10,6 +10,8 @@ pub(crate) mod floats;
 pub(crate) mod functions;
 pub(crate) mod integers;
 pub mod matmul;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) mod narrow;
 pub(crate) mod norm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod panel;

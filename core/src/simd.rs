@@ -95,8 +95,12 @@ mod avx512;
 mod avx_vnni;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod dotprod;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod narrow;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+mod relaxed;
 mod scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
@@ -111,6 +115,8 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use dotprod::Dotprod;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use narrow::{Narrow, SignedWeights};
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use neon::Neon;
 pub use scalar::Scalar;
@@ -130,6 +136,7 @@ use crate::quant::float16;
 #[non_exhaustive]
 pub enum Level {
     /// Plain Rust, for every processor; what the others are tested against.
+    #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
@@ -146,7 +153,7 @@ pub enum Level {
     /// The same with byte dot products.
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Dotprod(Dotprod),
-    /// WebAssembly with 128-bit vectors.
+    /// WebAssembly with 128-bit vectors, relaxed ones where the module is compiled for them.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     Simd128(Simd128),
 }
@@ -184,6 +191,7 @@ impl Level {
         return Self::Neon(Neon);
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         return Self::Simd128(Simd128);
+        #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
         #[allow(unreachable_code, reason = "what is left when the target promises nothing")]
         Self::Scalar
     }
@@ -191,6 +199,7 @@ impl Level {
     /// `scalar`, `avx2`, ...
     pub const fn name(self) -> &'static str {
         match self {
+            #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
@@ -203,6 +212,8 @@ impl Level {
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::Dotprod(_) => "dotprod",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128(_) if cfg!(target_feature = "relaxed-simd") => "relaxed",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Self::Simd128(_) => "simd128",
         }
     }
@@ -211,6 +222,7 @@ impl Level {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
+            #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
             Self::Scalar => Scalar.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.enter(kernel),
@@ -395,7 +407,13 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         integers::tokens::<F, Self>(self, rows);
     }
 
-    /// The same for float weights.
+    /// The same with one token.
+    #[inline(always)]
+    fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {
+        integers::one_token::<F, Self>(self, rows);
+    }
+
+    /// [`Isa::tokens`] for float weights.
     #[inline(always)]
     fn float_tokens<F: Floats>(self, rows: Rows<'_, '_>) {
         floats::tokens::<F, Self>(self, rows);

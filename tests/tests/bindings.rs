@@ -146,7 +146,9 @@ fn a_saved_session_goes_on_the_same() {
     let mut other = model.session(r#"{"context": 64}"#).unwrap();
     other.restore(&saved).unwrap();
     assert_eq!(other.tokens(), prompt);
-    assert_eq!(other.probe(&prompt).unwrap(), logits);
+    // One token alone is summed in another order than several.
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-3;
+    assert!(other.probe(&prompt).unwrap().iter().zip(&logits).all(close));
     assert_eq!(other.restore(&saved[..100]).unwrap_err().code, "State");
 }
 

@@ -77,16 +77,15 @@ impl Fields {
     }
 }
 
-/// `{ context, batch, kv: "f16" | "f32" }`
+/// `{ context, batch, kv: "f16" | "f32" | "q8_0" | "q4_0" }`
 pub(crate) fn session(json: &str) -> Result<session::Options> {
     let mut fields = Fields::parse(json)?;
     let mut options = session::Options { batch: 256, exec: crate::executor(), ..Default::default() };
     fields.count("context", &mut options.context)?;
     fields.count("batch", &mut options.batch)?;
-    fields.take("kv", "\"f16\" or \"f32\"", &mut options.kv, |value| match value.as_str()? {
-        "f16" => Some(KvType::F16),
-        "f32" => Some(KvType::F32),
-        _ => None,
+    fields.take("kv", "\"f16\", \"f32\", \"q8_0\" or \"q4_0\"", &mut options.kv, |value| {
+        let name = value.as_str()?;
+        KvType::ALL.into_iter().find(|kind| kind.to_string().eq_ignore_ascii_case(name))
     })?;
     fields.end()?;
     Ok(options)

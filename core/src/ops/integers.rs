@@ -85,11 +85,11 @@ fn dot<I: Isa>(isa: I, sign: Sign, w: I::I8x32, x: I::I8x32) -> I::I32x8 {
 /// Multiplies rows with one token or several, whichever there are.
 #[inline(always)]
 pub(crate) fn run<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
-    if rows.x.tokens() == 1 { one_token::<F, I>(isa, rows) } else { isa.tokens::<F>(rows) }
+    if rows.x.tokens() == 1 { isa.one_token::<F>(rows) } else { isa.tokens::<F>(rows) }
 }
 
 #[inline(always)]
-fn one_token<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
+pub(crate) fn one_token<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
     let steps = rows.x.steps;
     for (r, out) in rows.out.row(0).iter_mut().enumerate() {
         *out = dot_row::<F, I>(isa, F::blocks(rows.w.bytes(rows.first + r)), steps);

@@ -1,6 +1,9 @@
 //! WebAssembly's 128-bit vectors: two hold each vector type.
 
-use super::{Isa, Kernel};
+use super::{Isa, Kernel, Narrow, SignedWeights};
+use crate::ops::integers::Lanes;
+use crate::ops::matmul::Rows;
+use crate::ops::narrow;
 use core::arch::wasm32::*;
 
 /// 128-bit vectors. A module that has them does not load without them, so the type itself is the proof.
@@ -14,12 +17,27 @@ fn both(a: Pair, b: Pair, f: impl Fn(v128, v128) -> v128) -> Pair {
     [f(a[0], b[0]), f(a[1], b[1])]
 }
 
+#[inline(always)]
+fn each(v: Pair, f: impl Fn(v128) -> v128) -> Pair {
+    [f(v[0]), f(v[1])]
+}
+
 /// 16 bytes.
 #[inline(always)]
-fn load(bytes: &[u8]) -> v128 {
+pub(super) fn load(bytes: &[u8]) -> v128 {
     let bytes: &[u8; 16] = bytes.first_chunk().expect("16 bytes");
     // SAFETY: 16 bytes are read of 16; any alignment will do.
     unsafe { v128_load(bytes.as_ptr().cast()) }
+}
+
+/// Eight 16-bit numbers from anywhere. Joined outside of vectors: the compiler would set them byte by byte, each of
+/// which waits for the one before.
+#[inline(always)]
+fn eight(x: [u16; 8]) -> v128 {
+    let four = |a: u16, b: u16, c: u16, d: u16| {
+        u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
+    };
+    u64x2(four(x[0], x[1], x[2], x[3]), four(x[4], x[5], x[6], x[7]))
 }
 
 /// Four floats.
@@ -40,13 +58,151 @@ fn widen(halves: v128) -> v128 {
     v128_or(v128_or(finite, special), sign)
 }
 
-/// Sums of four products each, of 16 bytes.
+/// To memory.
 #[inline(always)]
-fn dot(w: v128, x: v128) -> v128 {
-    // Two products fit 16 bits: 2 * 128 * 127. Which of the 16 bytes meet in a sum does not matter.
-    let products = i16x8_add(i16x8_extmul_low_i8x16(w, x), i16x8_extmul_high_i8x16(w, x));
-    i32x4_extadd_pairwise_i16x8(products)
+pub(super) fn store(v: v128, to: &mut [u8]) {
+    let to: &mut [u8; 16] = to.first_chunk_mut().expect("16 bytes");
+    // SAFETY: 16 bytes are written of 16; any alignment will do.
+    unsafe { v128_store(to.as_mut_ptr().cast(), v) }
 }
+
+/// Four rows of four 32-bit lanes become four columns.
+#[inline(always)]
+pub(super) fn transpose(rows: [v128; 4]) -> [v128; 4] {
+    let [a, b, c, d] = rows;
+    let (ab, cd) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<0, 4, 1, 5>(c, d));
+    let (ab_high, cd_high) = (i32x4_shuffle::<2, 6, 3, 7>(a, b), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+    [
+        i64x2_shuffle::<0, 2>(ab, cd),
+        i64x2_shuffle::<1, 3>(ab, cd),
+        i64x2_shuffle::<0, 2>(ab_high, cd_high),
+        i64x2_shuffle::<1, 3>(ab_high, cd_high),
+    ]
+}
+
+/// What a module does that may not use relaxed SIMD.
+#[cfg(not(target_feature = "relaxed-simd"))]
+mod plain {
+    use super::store;
+    use crate::simd::narrow::SignedWeights;
+    use core::arch::wasm32::*;
+
+    /// To the lanes of `sum` adds the products of signed bytes, in some order; `x` is at least -127.
+    #[inline(always)]
+    pub fn dot_add(w: v128, x: v128, sum: v128) -> v128 {
+        // Two products fit 16 bits: 2 * 128 * 127. Which of the 16 bytes meet in a sum does not matter.
+        let products = i16x8_add(i16x8_extmul_low_i8x16(w, x), i16x8_extmul_high_i8x16(w, x));
+        i32x4_add(i32x4_extadd_pairwise_i16x8(products), sum)
+    }
+
+    #[inline(always)]
+    pub fn mul_add(a: v128, b: v128, c: v128) -> v128 {
+        f32x4_add(f32x4_mul(a, b), c)
+    }
+
+    /// `c - a * b`
+    #[inline(always)]
+    pub fn neg_mul_add(a: v128, b: v128, c: v128) -> v128 {
+        f32x4_sub(c, f32x4_mul(a, b))
+    }
+
+    #[inline(always)]
+    pub fn lookup(table: v128, index: v128) -> v128 {
+        u8x16_swizzle(table, index)
+    }
+
+    /// To nearest even.
+    #[inline(always)]
+    pub fn round(v: v128) -> v128 {
+        i32x4_trunc_sat_f32x4(f32x4_nearest(v))
+    }
+
+    /// The same: up to 127, unsigned and signed bytes are the same.
+    #[inline(always)]
+    pub fn dot_signed_add(w: v128, x: v128, sum: v128) -> v128 {
+        dot_add(w, x, sum)
+    }
+
+    #[inline(always)]
+    pub fn signed_weights() -> SignedWeights {
+        SignedWeights::Plain
+    }
+
+    /// To the sums of every token adds the products of weights of eight rows, pairs side by side.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
+    pub fn dots<const TOKENS: usize, const SIGNED: bool>(
+        w: &[[u8; 32]],
+        x: [&[u8]; TOKENS],
+        sums: &mut [[v128; 2]; TOKENS],
+    ) {
+        assert!(x.iter().all(|x| x.len() == 4 * w.len()), "as many activations as weights");
+        for (i, w) in w.as_chunks::<2>().0.iter().enumerate() {
+            let w = w.as_flattened();
+            let mut eight = [i16x8_splat(0); TOKENS];
+            for t in 0..TOKENS {
+                eight[t] = i16x8_load_extend(&x[t][8 * i..]);
+            }
+            pair::<TOKENS, 0>(w, eight, sums);
+            pair::<TOKENS, 1>(&w[16..], eight, sums);
+            pair::<TOKENS, 2>(&w[32..], eight, sums);
+            pair::<TOKENS, 3>(&w[48..], eight, sums);
+        }
+    }
+
+    /// Two weights of eight rows meet activations `2 * PAIR` and the next of every token.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
+    fn pair<const TOKENS: usize, const PAIR: usize>(
+        w: &[u8],
+        x: [v128; TOKENS],
+        sums: &mut [[v128; 2]; TOKENS],
+    ) {
+        let w = [i16x8_load_extend(w), i16x8_load_extend(&w[8..])];
+        for t in 0..TOKENS {
+            let x = i32x4_shuffle::<PAIR, PAIR, PAIR, PAIR>(x[t], x[t]);
+            for four in 0..2 {
+                sums[t][four] = i32x4_add(i32x4_dot_i16x8(w[four], x), sums[t][four]);
+            }
+        }
+    }
+
+    /// Eight signed bytes as 16-bit numbers.
+    #[inline(always)]
+    fn i16x8_load_extend(x: &[u8]) -> v128 {
+        let x: &[u8; 8] = x.first_chunk().expect("8 bytes");
+        // SAFETY: 8 bytes are read of 8; any alignment will do.
+        unsafe { i16x8_load_extend_i8x8(x.as_ptr().cast()) }
+    }
+
+    /// Pairs (16-bit lanes) of eight rows side by side.
+    #[inline(always)]
+    pub fn side_by_side(rows: [[v128; 2]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+        let flip = u8x16_splat(flip);
+        for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let to = to.as_flattened_mut();
+            // Pairs of two rows side by side, then of four, then of eight.
+            let mut twos = [flip; 8];
+            for i in 0..4 {
+                let (a, b) = (rows[2 * i][half], rows[2 * i + 1][half]);
+                twos[2 * i] = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(a, b);
+                twos[2 * i + 1] = i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(a, b);
+            }
+            for part in 0..2 {
+                // Four times two rows, of pairs `4 * part` and following.
+                let rows = [twos[part], twos[2 + part], twos[4 + part], twos[6 + part]];
+                for (i, pairs) in super::transpose(rows).into_iter().enumerate() {
+                    store(v128_xor(pairs, flip), &mut to[64 * part + 16 * i..]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_feature = "relaxed-simd")]
+use super::relaxed as best;
+#[cfg(not(target_feature = "relaxed-simd"))]
+use plain as best;
 
 impl Isa for Simd128 {
     type F32x8 = Pair;
@@ -101,12 +257,12 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn mul_add(self, a: Pair, b: Pair, c: Pair) -> Pair {
-        self.add(self.mul(a, b), c)
+        [best::mul_add(a[0], b[0], c[0]), best::mul_add(a[1], b[1], c[1])]
     }
 
     #[inline(always)]
     fn neg_mul_add(self, a: Pair, b: Pair, c: Pair) -> Pair {
-        both(c, self.mul(a, b), |a, b| f32x4_sub(a, b))
+        [best::neg_mul_add(a[0], b[0], c[0]), best::neg_mul_add(a[1], b[1], c[1])]
     }
 
     #[inline(always)]
@@ -164,7 +320,7 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn widen_f16(self, bits: [u16; 8]) -> Pair {
-        let bits = u16x8(bits[0], bits[1], bits[2], bits[3], bits[4], bits[5], bits[6], bits[7]);
+        let bits = eight(bits);
         [widen(u32x4_extend_low_u16x8(bits)), widen(u32x4_extend_high_u16x8(bits))]
     }
 
@@ -175,7 +331,7 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn widen_bf16(self, bits: [u16; 8]) -> Pair {
-        let bits = u16x8(bits[0], bits[1], bits[2], bits[3], bits[4], bits[5], bits[6], bits[7]);
+        let bits = eight(bits);
         [u32x4_shl(u32x4_extend_low_u16x8(bits), 16), u32x4_shl(u32x4_extend_high_u16x8(bits), 16)]
     }
 
@@ -193,7 +349,7 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn float_i32(self, v: Pair) -> Pair {
-        v.map(|v| f32x4_convert_i32x4(v))
+        each(v, |v| f32x4_convert_i32x4(v))
     }
 
     #[inline(always)]
@@ -224,12 +380,12 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn field(self, v: Pair, shift: u32, mask: u8) -> Pair {
-        v.map(|v| v128_and(u8x16_shr(v, shift), u8x16_splat(mask)))
+        each(v, |v| v128_and(u8x16_shr(v, shift), u8x16_splat(mask)))
     }
 
     #[inline(always)]
     fn raise(self, v: Pair, mask: u8, shift: u32) -> Pair {
-        v.map(|v| u8x16_shl(v128_and(v, u8x16_splat(mask)), shift))
+        each(v, |v| u8x16_shl(v128_and(v, u8x16_splat(mask)), shift))
     }
 
     #[inline(always)]
@@ -244,19 +400,19 @@ impl Isa for Simd128 {
         let bit = u64x2_splat(0x8040_2010_0804_0201);
         let low = i8x16_shuffle::<0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1>(bits, bits);
         let high = i8x16_shuffle::<2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3>(bits, bits);
-        [low, high].map(|bytes| v128_and(u8x16_eq(v128_and(bytes, bit), bit), u8x16_splat(value)))
+        each([low, high], |bytes| v128_and(u8x16_eq(v128_and(bytes, bit), bit), u8x16_splat(value)))
     }
 
     #[inline(always)]
     fn lookup(self, table: &[i8; 16], index: Pair) -> Pair {
         let table = load(&table.map(|entry| entry as u8));
-        index.map(|index| u8x16_swizzle(table, index))
+        each(index, |index| best::lookup(table, index))
     }
 
     #[inline(always)]
     fn round(self, v: [Pair; 4]) -> Pair {
         let narrow = |v: Pair| {
-            let [low, high] = v.map(|v| i32x4_trunc_sat_f32x4(f32x4_nearest(v)));
+            let [low, high] = each(v, |v| best::round(v));
             i16x8_narrow_i32x4(low, high)
         };
         [i8x16_narrow_i16x8(narrow(v[0]), narrow(v[1])), i8x16_narrow_i16x8(narrow(v[2]), narrow(v[3]))]
@@ -270,24 +426,122 @@ impl Isa for Simd128 {
     #[inline(always)]
     fn dot_u7(self, w: Pair, x: Pair) -> Pair {
         // Up to 127, unsigned and signed bytes are the same.
-        both(w, x, dot)
+        both(w, x, |w, x| best::dot_add(w, x, i32x4_splat(0)))
     }
 
     #[inline(always)]
     fn dot_i8(self, w: Pair, x: Pair) -> Pair {
-        both(w, x, dot)
+        both(w, x, |w, x| best::dot_signed_add(w, x, i32x4_splat(0)))
+    }
+
+    #[inline(always)]
+    fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
+        narrow::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
+    fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {
+        narrow::one_token::<F, Self>(self, rows);
     }
 }
 
-/// Four rows of four numbers become columns.
-#[inline(always)]
-fn transpose([a, b, c, d]: [v128; 4]) -> [v128; 4] {
-    let (ab, cd) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<0, 4, 1, 5>(c, d));
-    let (ab2, cd2) = (i32x4_shuffle::<2, 6, 3, 7>(a, b), i32x4_shuffle::<2, 6, 3, 7>(c, d));
-    [
-        i32x4_shuffle::<0, 1, 4, 5>(ab, cd),
-        i32x4_shuffle::<2, 3, 6, 7>(ab, cd),
-        i32x4_shuffle::<0, 1, 4, 5>(ab2, cd2),
-        i32x4_shuffle::<2, 3, 6, 7>(ab2, cd2),
-    ]
+impl Narrow for Simd128 {
+    type F32x4 = v128;
+    type I32x4 = v128;
+
+    #[inline(always)]
+    fn splat_narrow(self, x: f32) -> v128 {
+        f32x4_splat(x)
+    }
+
+    #[inline(always)]
+    fn load_narrow(self, x: &[f32; 4]) -> v128 {
+        load_floats(x)
+    }
+
+    #[inline(always)]
+    fn store_narrow(self, v: v128, to: &mut [f32; 4]) {
+        // SAFETY: 16 bytes are written of 16.
+        unsafe { v128_store(to.as_mut_ptr().cast(), v) }
+    }
+
+    #[inline(always)]
+    fn add_narrow(self, a: v128, b: v128) -> v128 {
+        f32x4_add(a, b)
+    }
+
+    #[inline(always)]
+    fn mul_narrow(self, a: v128, b: v128) -> v128 {
+        f32x4_mul(a, b)
+    }
+
+    #[inline(always)]
+    fn mul_add_narrow(self, a: v128, b: v128, c: v128) -> v128 {
+        best::mul_add(a, b, c)
+    }
+
+    #[inline(always)]
+    fn neg_mul_add_narrow(self, a: v128, b: v128, c: v128) -> v128 {
+        best::neg_mul_add(a, b, c)
+    }
+
+    #[inline(always)]
+    fn splat_i32_narrow(self, x: i32) -> v128 {
+        i32x4_splat(x)
+    }
+
+    #[inline(always)]
+    fn float_i32_narrow(self, v: v128) -> v128 {
+        f32x4_convert_i32x4(v)
+    }
+
+    #[inline(always)]
+    fn signed_weights(self) -> SignedWeights {
+        best::signed_weights()
+    }
+
+    #[inline(always)]
+    fn side_by_side(self, rows: [Pair; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+        best::side_by_side(rows, flip, to);
+    }
+
+    #[inline(always)]
+    fn floats_side_by_side(self, rows: [Pair; 8], to: &mut [[f32; 8]; 8]) {
+        for four in 0..2 {
+            for half in 0..2 {
+                let [a, b, c, d] = [4 * four, 4 * four + 1, 4 * four + 2, 4 * four + 3];
+                let rows = [rows[a][half], rows[b][half], rows[c][half], rows[d][half]];
+                for (column, to) in transpose(rows).into_iter().zip(&mut to[4 * half..]) {
+                    self.store_narrow(column, &mut to.as_chunks_mut().0[four]);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn dots<const TOKENS: usize, const SIGNED: bool>(
+        self,
+        w: &[[u8; 32]],
+        x: [&[u8]; TOKENS],
+        sums: &mut [[v128; 2]; TOKENS],
+    ) {
+        best::dots::<TOKENS, SIGNED>(w, x, sums);
+    }
+
+    #[inline(always)]
+    fn dot_32<const SIGNED: bool>(self, w: Pair, x: Pair) -> v128 {
+        let dot = if SIGNED { best::dot_signed_add } else { best::dot_add };
+        dot(w[1], x[1], dot(w[0], x[0], i32x4_splat(0)))
+    }
+
+    #[inline(always)]
+    fn dot_16<const SIGNED: bool>(self, w: Pair, x: Pair) -> [v128; 2] {
+        let dot = if SIGNED { best::dot_signed_add } else { best::dot_add };
+        [dot(w[0], x[0], i32x4_splat(0)), dot(w[1], x[1], i32x4_splat(0))]
+    }
+
+    #[inline(always)]
+    fn xor(self, a: Pair, b: Pair) -> Pair {
+        both(a, b, |a, b| v128_xor(a, b))
+    }
 }
