@@ -61,3 +61,10 @@ const sizes = (paths) => {
 const chunks = readdirSync(here('dist')).filter((name) => name.startsWith('chunk-'));
 sizes(['index.js', ...chunks]);
 for (const name of BUILDS) [`wasm/${name}.wasm`, `wasm/${name}.wasm.js`].forEach((path) => sizes([path]));
+
+// Modules grow by accident: README.md tells what a page fetches today.
+const LIMIT = 2_480_000;
+for (const name of BUILDS) {
+  const { length } = readFileSync(here(`dist/wasm/${name}.wasm`));
+  if (length > LIMIT) throw new Error(`${name}.wasm has ${length} bytes, more than ${LIMIT}`);
+}

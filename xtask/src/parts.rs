@@ -201,11 +201,11 @@ fn web_needs(setup: &Setup) -> Result<(), Stop> {
 fn build_web(setup: &Setup) -> Result<(), Stop> {
     for (name, flags) in BUILDS {
         let mut cargo = setup.target(BROWSER)?.cargo(setup, "build", flags);
-        run(cargo.args(["--release", "-p", "motelm-wasm"]))?;
+        run(cargo.args(["--profile", "wasm", "-p", "motelm-wasm"]))?;
         let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
         bindgen.args(["--target", "web", "--out-dir", &format!("web/wasm/{name}")]);
         bindgen.args(["--remove-name-section", "--remove-producers-section"]); // a tenth of the module
-        run(bindgen.arg(setup.target_dir().join(BROWSER).join("release/motelm_wasm.wasm")))?;
+        run(bindgen.arg(setup.target_dir().join(BROWSER).join("wasm/motelm_wasm.wasm")))?;
     }
     run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
 }
