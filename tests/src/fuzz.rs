@@ -5,8 +5,10 @@
 
 use std::sync::OnceLock;
 
+#[cfg(not(target_arch = "wasm32"))]
+use motelm::quantize::imatrix::{Gathered, Squares};
 use motelm_chat::{Conversation, Message, Request, Template};
-use motelm_core::gguf::{File, Value};
+use motelm_core::gguf::{File, Incoming, Value};
 use motelm_core::model::Model;
 use motelm_core::quant::{Dtype, dequantize};
 use motelm_core::sample::random::Random;
@@ -30,6 +32,7 @@ pub struct Target {
 /// All doors.
 pub const TARGETS: &[Target] = &[
     Target { name: "gguf", run: gguf, seeds: honest::files },
+    Target { name: "incoming", run: incoming, seeds: pieces },
     Target { name: "model", run: model, seeds: || vec![honest::llama()] },
     Target { name: "state", run: state, seeds: states },
     Target { name: "tokenizer", run: tokenizer, seeds: honest::files },
@@ -38,6 +41,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sample", run: sample, seeds: || noise(8, 400) },
     Target { name: "template", run: template, seeds: templates },
     Target { name: "history", run: history, seeds: histories },
+    #[cfg(not(target_arch = "wasm32"))]
+    Target { name: "importance", run: importance, seeds: importances },
 ];
 
 /// A GGUF file: parsed, then all of it read.
@@ -70,6 +75,29 @@ fn read_all(file: &File) {
 fn read_error(error: &Error) {
     let shown = error.to_string();
     assert!((10..100_000).contains(&shown.len()), "{shown}");
+}
+
+/// A GGUF file that arrives in pieces, whose length the first byte says: it is taken as it would be at once.
+pub fn incoming(data: &[u8]) {
+    let Some((&first, bytes)) = data.split_first() else { return };
+    let mut incoming = Incoming::new(&[bytes.len() as u64]).expect("a length that memory can have");
+    let pushed = bytes.chunks(usize::from(first) * 16 + 1).try_for_each(|piece| incoming.push(piece));
+    match (pushed.and_then(|()| incoming.finish()), File::parse(Bytes::new(bytes.to_vec()))) {
+        (Ok(file), Ok(whole)) => {
+            assert_eq!(file.tensors(), whole.tensors());
+            for (a, b) in file.tensors().iter().zip(whole.tensors()) {
+                assert!(file.data(a)[..] == whole.data(b)[..], "{a}");
+            }
+        }
+        (Err(error), Err(_)) => read_error(&error),
+        (Ok(_), Err(error)) => panic!("accepted in pieces, but at once: {error}"),
+        (Err(error), Ok(_)) => panic!("accepted at once, but in pieces: {error}"),
+    }
+}
+
+fn pieces() -> Vec<Vec<u8>> {
+    let files = honest::files().into_iter().enumerate();
+    files.map(|(i, bytes)| [&[(i * 37) as u8][..], &bytes].concat()).collect()
 }
 
 /// A model file: planned, then run for a few tokens if that takes little memory.
@@ -229,6 +257,32 @@ fn texts() -> Vec<Vec<u8>> {
         "hello",
     ];
     (0..16u8).map(|first| [&[first], texts[usize::from(first) % 4].as_bytes()].concat()).collect()
+}
+
+/// An importance file of either format: read, and written in both.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn importance(data: &[u8]) {
+    match Gathered::parse(Bytes::new(data.to_vec())) {
+        Ok(gathered) => {
+            assert_eq!(gathered.importance().len(), gathered.squares.len());
+            let _ = (gathered.to_gguf(), gathered.to_dat());
+        }
+        Err(error) => read_error(&error),
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn importances() -> Vec<Vec<u8>> {
+    let squares = |matrices: usize| Squares { sums: vec![0.5; 4 * matrices], counts: vec![8.0; matrices] };
+    let gathered = Gathered {
+        squares: [("blk.0.attn_q.weight", 1), ("blk.0.ffn_up_exps.weight", 3)]
+            .map(|(name, matrices)| (name.into(), squares(matrices)))
+            .into(),
+        datasets: vec!["text".into()],
+        chunks: 2,
+        chunk_size: 4,
+    };
+    vec![gathered.to_gguf().expect("a file"), gathered.to_dat()]
 }
 
 /// Blocks of any format (the first byte says which) decode to something.
