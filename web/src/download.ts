@@ -4,7 +4,7 @@
  * A connection that breaks is taken up where it broke. A file that changed at the server is begun anew, as long as
  * nothing of it was handed out.
  */
-import { MoteError } from './error.js';
+import { MoteError, unlessAborted } from './error.js';
 import { Sha256 } from './sha256.js';
 import { type Entry, Shelf } from './shelf.js';
 import type { Opened } from './source.js';
@@ -292,10 +292,8 @@ function versionOf({ headers }: Response): string | undefined {
   return headers.get('etag') ?? headers.get('last-modified') ?? undefined;
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    const aborted = () => (clearTimeout(timer), reject(MoteError.aborted(signal)));
-    signal.addEventListener('abort', aborted, { once: true });
-  });
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const over = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
+  await unlessAborted(over, signal).finally(() => clearTimeout(timer));
 }

@@ -73,3 +73,14 @@ const KINDS: Record<string, MoteErrorCode> = {
 export function check(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw MoteError.aborted(signal);
 }
+
+/** `work`, or the error of an aborted signal if that comes first. */
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise<T>((resolve, reject) => {
+    const aborted = () => reject(MoteError.aborted(signal));
+    signal.addEventListener('abort', aborted);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
+    if (signal.aborted) aborted();
+  });
+}

@@ -3,7 +3,7 @@
  * with an answer, with the error of an aborted signal, or with the end of the worker.
  */
 import { type Compiled, base, compile } from './builds.js';
-import { MoteError, check } from './error.js';
+import { MoteError, check, unlessAborted } from './error.js';
 import type { Answer, Operation, Operations, Request } from './protocol.js';
 import type { EngineOptions } from './types.js';
 import script from './worker.js?text';
@@ -199,15 +199,4 @@ function spawn({ workerUrl }: EngineOptions): Spawned | undefined {
     close: () => void worker.terminate(),
     hold: (busy) => (busy ? worker.ref() : worker.unref()),
   };
-}
-
-/** `work`, or the error of an aborted signal if that comes first. */
-export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  return new Promise<T>((resolve, reject) => {
-    const aborted = () => reject(MoteError.aborted(signal));
-    signal.addEventListener('abort', aborted);
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-    if (signal.aborted) aborted();
-  });
 }

@@ -6,7 +6,7 @@
  */
 import { Beginning } from './beginning.js';
 import { Engine, Header, Loader, type Model } from './engine.js';
-import { MoteError, check } from './error.js';
+import { MoteError, check, unlessAborted } from './error.js';
 import { judge, unfit } from './fit.js';
 import { Reporter } from './progress.js';
 import type { Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
@@ -264,11 +264,9 @@ export class Service {
 
   /** The next piece of a file that only the host can read. */
   private pull(task: Task<LoadEvent>, file: number): Promise<Piece> {
-    return new Promise((resolve, reject) => {
-      this.pumps.set(`${task.id} ${file}`, resolve);
-      task.signal.addEventListener('abort', () => reject(MoteError.aborted(task.signal)), { once: true });
-      task.tell({ pull: file });
-    });
+    const piece = new Promise<Piece>((arrived) => this.pumps.set(`${task.id} ${file}`, arrived));
+    task.tell({ pull: file });
+    return unlessAborted(piece, task.signal);
   }
 
   /** One after the other: a model works on one text at a time. */
