@@ -86,22 +86,19 @@ fn products(c: &mut Criterion) {
     }
 }
 
-/// What attention does with each position: a dot product and a weighted sum over a head.
-fn attention(c: &mut Criterion) {
+/// What the cache does with each row: rounding to halves when it comes, widening when it is attended to.
+fn halves(c: &mut Criterion) {
     let head = 128;
-    let (a, b, mut y) = (numbers(head), numbers(head), numbers(head));
-    let mut halves = vec![0; head];
-    simd::f32_to_f16(motelm::cpu::detect(), &a, &mut halves);
-    let mut group = c.benchmark_group("attention");
+    let (mut x, mut halves) = (numbers(head), vec![[0; 2]; head]);
+    let mut group = c.benchmark_group("halves");
     group.throughput(Throughput::Elements(head as u64));
     for level in motelm::cpu::levels() {
         let id = |name| BenchmarkId::new(name, level.name());
-        group.bench_function(id("dot_f16"), |bench| {
-            bench.iter(|| simd::dot_f16(level, black_box(&halves), &b));
+        group.bench_function(id("encode"), |bench| {
+            bench.iter(|| simd::encode_f16(level, black_box(&x), &mut halves));
         });
-        group.bench_function(id("dot_f32"), |bench| bench.iter(|| simd::dot_f32(level, black_box(&a), &b)));
-        group.bench_function(id("axpy_f16"), |bench| {
-            bench.iter(|| simd::axpy_f16(level, 1e-9, black_box(&halves), &mut y));
+        group.bench_function(id("decode"), |bench| {
+            bench.iter(|| simd::decode_f16(level, black_box(&halves), &mut x));
         });
     }
     group.finish();
@@ -110,6 +107,6 @@ fn attention(c: &mut Criterion) {
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     products(&mut criterion);
-    attention(&mut criterion);
+    halves(&mut criterion);
     criterion.final_summary();
 }

@@ -8,14 +8,15 @@
 //! and do not care whose they are; attention keeps every token to its own text. So nothing is padded, and no vector
 //! depends on what else was in the batch.
 //!
-//! ```no_run
+//! ```
+//! # fn nearness(file: motelm_core::gguf::File) -> motelm_core::Result<f32> {
 //! use motelm_core::embed::{Embedder, Options, similarity};
-//! # let file: motelm_core::gguf::File = unimplemented!();
+//!
 //! let embedder = Embedder::new(&file, Options::default())?;
 //! let query = embedder.task("query")?.prompt("Which planet is red?");
 //! let vectors = embedder.embed(&[query.as_str(), "title: none | text: Mars looks red."])?;
-//! let near = similarity(vectors.of(0), vectors.of(1));
-//! # Ok::<(), motelm_core::Error>(())
+//! Ok(similarity(vectors.of(0), vectors.of(1)))
+//! # }
 //! ```
 
 mod tasks;

@@ -465,31 +465,6 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         sum
     }
 
-    /// The sum of `a[i] * b[i]`, where `a` is half precision.
-    ///
-    /// # Panics
-    /// When the lengths differ.
-    #[inline(always)]
-    fn dot_f16(self, a: &[u16], b: &[f32]) -> f32 {
-        assert_eq!(a.len(), b.len());
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-        let ((a4, a1), (b4, b1)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
-        let mut acc = [self.zero(); 4];
-        for (a, b) in a4.iter().zip(b4) {
-            for i in 0..4 {
-                acc[i] = self.mul_add(self.widen_f16(a[i]), self.load(&b[i]), acc[i]);
-            }
-        }
-        for (a, b) in a1.iter().zip(b1) {
-            acc[0] = self.mul_add(self.widen_f16(*a), self.load(b), acc[0]);
-        }
-        let mut sum = self.sum(self.add(self.add(acc[0], acc[1]), self.add(acc[2], acc[3])));
-        for (a, b) in a_rest.iter().zip(b_rest) {
-            sum += float16::f16_to_f32(*a) * b;
-        }
-        sum
-    }
-
     /// `y[i] += a * x[i]`.
     ///
     /// # Panics
@@ -507,36 +482,35 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         }
     }
 
-    /// `y[i] += a * x[i]`, where `x` is half precision.
+    /// Rounds to little-endian half precision, to nearest even; what is too large becomes infinite.
     ///
     /// # Panics
     /// When the lengths differ.
     #[inline(always)]
-    fn axpy_f16(self, a: f32, x: &[u16], y: &mut [f32]) {
-        assert_eq!(x.len(), y.len());
-        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks_mut::<8>());
-        let factor = self.splat(a);
-        for (x, y) in x.iter().zip(y) {
-            self.store(self.mul_add(factor, self.widen_f16(*x), self.load(y)), y);
-        }
-        for (x, y) in x_rest.iter().zip(y_rest) {
-            *y += a * float16::f16_to_f32(*x);
-        }
-    }
-
-    /// Rounds to half precision, to nearest even; what is too large becomes infinite.
-    ///
-    /// # Panics
-    /// When the lengths differ.
-    #[inline(always)]
-    fn f32_to_f16(self, x: &[f32], to: &mut [u16]) {
+    fn encode_f16(self, x: &[f32], to: &mut [[u8; 2]]) {
         assert_eq!(x.len(), to.len());
         let ((x, x_rest), (to, to_rest)) = (x.as_chunks::<8>(), to.as_chunks_mut::<8>());
         for (x, to) in x.iter().zip(to) {
-            *to = self.narrow_f16(self.load(x));
+            *to = self.narrow_f16(self.load(x)).map(u16::to_le_bytes);
         }
         for (x, to) in x_rest.iter().zip(to_rest) {
-            *to = float16::f32_to_f16(*x);
+            *to = float16::f32_to_f16(*x).to_le_bytes();
+        }
+    }
+
+    /// Converts from little-endian half precision, exactly.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    #[inline(always)]
+    fn decode_f16(self, halves: &[[u8; 2]], to: &mut [f32]) {
+        assert_eq!(halves.len(), to.len());
+        let ((x, _), (to, to_rest)) = (halves.as_flattened().as_chunks(), to.as_chunks_mut::<8>());
+        for (x, to) in x.iter().zip(to) {
+            self.store(self.widen_f16(u16s(x)), to);
+        }
+        for (x, to) in halves[x.len() * 8..].iter().zip(to_rest) {
+            *to = float16::f16_to_f32(u16::from_le_bytes(*x));
         }
     }
 }
@@ -570,19 +544,6 @@ pub fn dot_f32(level: Level, a: &[f32], b: &[f32]) -> f32 {
     level.run(Call(a, b))
 }
 
-/// [`Isa::dot_f16`] on its own.
-pub fn dot_f16(level: Level, a: &[u16], b: &[f32]) -> f32 {
-    struct Call<'a>(&'a [u16], &'a [f32]);
-    impl Kernel for Call<'_> {
-        type Output = f32;
-        #[inline(always)]
-        fn run<I: Isa>(self, isa: I) -> f32 {
-            isa.dot_f16(self.0, self.1)
-        }
-    }
-    level.run(Call(a, b))
-}
-
 /// [`Isa::axpy_f32`] on its own.
 pub fn axpy_f32(level: Level, a: f32, x: &[f32], y: &mut [f32]) {
     struct Call<'a>(f32, &'a [f32], &'a mut [f32]);
@@ -596,28 +557,28 @@ pub fn axpy_f32(level: Level, a: f32, x: &[f32], y: &mut [f32]) {
     level.run(Call(a, x, y));
 }
 
-/// [`Isa::axpy_f16`] on its own.
-pub fn axpy_f16(level: Level, a: f32, x: &[u16], y: &mut [f32]) {
-    struct Call<'a>(f32, &'a [u16], &'a mut [f32]);
+/// [`Isa::encode_f16`] on its own.
+pub fn encode_f16(level: Level, x: &[f32], to: &mut [[u8; 2]]) {
+    struct Call<'a>(&'a [f32], &'a mut [[u8; 2]]);
     impl Kernel for Call<'_> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self, isa: I) {
-            isa.axpy_f16(self.0, self.1, self.2);
-        }
-    }
-    level.run(Call(a, x, y));
-}
-
-/// [`Isa::f32_to_f16`] on its own.
-pub fn f32_to_f16(level: Level, x: &[f32], to: &mut [u16]) {
-    struct Call<'a>(&'a [f32], &'a mut [u16]);
-    impl Kernel for Call<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self, isa: I) {
-            isa.f32_to_f16(self.0, self.1);
+            isa.encode_f16(self.0, self.1);
         }
     }
     level.run(Call(x, to));
+}
+
+/// [`Isa::decode_f16`] on its own.
+pub fn decode_f16(level: Level, halves: &[[u8; 2]], to: &mut [f32]) {
+    struct Call<'a>(&'a [[u8; 2]], &'a mut [f32]);
+    impl Kernel for Call<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            isa.decode_f16(self.0, self.1);
+        }
+    }
+    level.run(Call(halves, to));
 }

@@ -2,6 +2,7 @@
 
 use motelm_core::exec::{Executor, Inline};
 use motelm_core::ops::matmul::{Activations, Cx, Input, Matrix, Precision, matmul};
+use motelm_core::quant::float16::{f16_to_f32, f32_to_f16};
 use motelm_core::quant::{Dtype, Meets, Rounding, dequantize, dequantize_tensor, quantize};
 use motelm_core::simd::{self, Level};
 use motelm_tests::levels;
@@ -318,10 +319,9 @@ fn primitives_are_what_they_say_at_every_length() {
     for level in levels() {
         for n in (0..70).chain([255, 256, 1000]) {
             let (a, b) = (random.normals(n), random.normals(n));
-            let mut halves = vec![0; n];
-            simd::f32_to_f16(level, &a, &mut halves);
-            let widened: Vec<f32> =
-                halves.iter().map(|&h| motelm_core::quant::float16::f16_to_f32(h)).collect();
+            let (mut halves, mut widened) = (vec![[0; 2]; n], vec![0.0; n]);
+            simd::encode_f16(level, &a, &mut halves);
+            simd::decode_f16(level, &halves, &mut widened);
             for (a, wide) in a.iter().zip(&widened) {
                 assert!((a - wide).abs() <= a.abs() / 2048.0 + 6e-8, "{}: {a} becomes {wide}", level.name());
             }
@@ -334,13 +334,10 @@ fn primitives_are_what_they_say_at_every_length() {
                 );
             };
             close(simd::dot_f32(level, &a, &b), exact(&a), n as f64);
-            close(simd::dot_f16(level, &halves, &b), exact(&widened), n as f64);
-            let (mut y, mut y16) = (b.clone(), b.clone());
+            let mut y = b.clone();
             simd::axpy_f32(level, 0.7, &a, &mut y);
-            simd::axpy_f16(level, 0.7, &halves, &mut y16);
             for i in 0..n {
                 close(y[i], f64::from(b[i]) + f64::from(0.7f32) * f64::from(a[i]), 5.0);
-                close(y16[i], f64::from(b[i]) + f64::from(0.7f32) * f64::from(widened[i]), 5.0);
             }
         }
     }
@@ -348,29 +345,23 @@ fn primitives_are_what_they_say_at_every_length() {
 
 #[test]
 fn halves_are_the_same_on_every_level() {
-    let all: Vec<u16> = (0..=u16::MAX).collect();
+    let all: Vec<[u8; 2]> = (0..=u16::MAX).map(u16::to_le_bytes).collect();
     // A sample of all floats one way, every half the other way.
     let values: Vec<f32> = (0..=u32::MAX).step_by(65_521).map(f32::from_bits).collect();
-    let mut expected = vec![0; values.len()];
-    simd::f32_to_f16(Level::Scalar, &values, &mut expected);
     for level in levels() {
-        let mut found = vec![0; values.len()];
-        simd::f32_to_f16(level, &values, &mut found);
-        for (i, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
-            let nan = values[i].is_nan() && found & 0x7fff > 0x7c00;
-            assert!(found == expected || nan, "{}: {} becomes {found:#x}", level.name(), values[i]);
+        let mut halves = vec![[0; 2]; values.len()];
+        simd::encode_f16(level, &values, &mut halves);
+        for (&value, &half) in values.iter().zip(&halves) {
+            let (found, expected) = (u16::from_le_bytes(half), f32_to_f16(value));
+            let nan = value.is_nan() && found & 0x7fff > 0x7c00;
+            assert!(found == expected || nan, "{}: {value} becomes {found:#x}", level.name());
         }
-        for eight in all.chunks(8) {
-            let mut y = [0.0; 8];
-            simd::axpy_f16(level, 1.0, eight, &mut y);
-            for (&half, y) in eight.iter().zip(y) {
-                let expected = motelm_core::quant::float16::f16_to_f32(half);
-                assert!(
-                    y == expected || y.is_nan() && expected.is_nan(),
-                    "{}: {half:#x} is {y}",
-                    level.name()
-                );
-            }
+        let mut widened = vec![0.0; all.len()];
+        simd::decode_f16(level, &all, &mut widened);
+        for (&half, &found) in all.iter().zip(&widened) {
+            let expected = f16_to_f32(u16::from_le_bytes(half));
+            let nan = found.is_nan() && expected.is_nan();
+            assert!(found == expected || nan, "{}: {half:x?} is {found}", level.name());
         }
     }
 }

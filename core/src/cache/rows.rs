@@ -12,11 +12,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::plan::KvShape;
 use crate::ops::activations::STEP;
 use crate::ops::integers::{Lanes, Sign};
-use crate::quant::float16::{f16_to_f32, f32_to_f16};
 use crate::quant::q4_0::Q4_0;
 use crate::quant::q8_0::Q8_0;
 use crate::quant::{Dtype, encode_as};
-use crate::simd::{Isa, Kernel, Level, f32s, u16s};
+use crate::simd::{self, Isa, Level, f32s};
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -105,7 +104,7 @@ impl Rows {
             let range = self.range(head, row..row + 1);
             let to = &mut self.bytes[range];
             match self.kind {
-                KvType::F16 => level.run(EncodeF16 { x, to: to.as_chunks_mut().0 }),
+                KvType::F16 => simd::encode_f16(level, x, to.as_chunks_mut().0),
                 KvType::F32 => {
                     to.as_chunks_mut().0.iter_mut().zip(x).for_each(|(to, x)| *to = x.to_le_bytes());
                 }
@@ -144,7 +143,10 @@ impl Rows {
     #[inline(always)]
     fn decode_run<I: Isa>(&self, isa: I, bytes: &[u8], out: &mut [f32]) {
         match self.kind {
-            KvType::F16 => decode_f16(isa, bytes, out),
+            KvType::F16 => {
+                let halves = bytes.as_chunks().0;
+                isa.decode_f16(halves, &mut out[..halves.len()]);
+            }
             KvType::F32 => decode_f32(isa, bytes, out),
             KvType::Q8_0 => decode_blocks::<Q8_0, I>(isa, bytes, out),
             KvType::Q4_0 => decode_blocks::<Q4_0, I>(isa, bytes, out),
@@ -167,38 +169,6 @@ impl Rows {
             let range = self.range(head, row..row + 1);
             self.bytes[range].copy_from_slice(saved);
         }
-    }
-}
-
-/// Rounds to half precision.
-struct EncodeF16<'a> {
-    x: &'a [f32],
-    to: &'a mut [[u8; 2]],
-}
-
-impl Kernel for EncodeF16<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let ((x, x_rest), (to, to_rest)) = (self.x.as_chunks::<8>(), self.to.as_chunks_mut::<8>());
-        for (x, to) in x.iter().zip(to) {
-            *to = isa.narrow_f16(isa.load(x)).map(u16::to_le_bytes);
-        }
-        for (x, to) in x_rest.iter().zip(to_rest) {
-            *to = f32_to_f16(*x).to_le_bytes();
-        }
-    }
-}
-
-#[inline(always)]
-fn decode_f16<I: Isa>(isa: I, bytes: &[u8], out: &mut [f32]) {
-    let ((bytes, bytes_rest), (out, out_rest)) = (bytes.as_chunks::<16>(), out.as_chunks_mut::<8>());
-    for (bytes, out) in bytes.iter().zip(out) {
-        isa.store(isa.widen_f16(u16s(bytes)), out);
-    }
-    for (bytes, out) in bytes_rest.as_chunks().0.iter().zip(out_rest) {
-        *out = f16_to_f32(u16::from_le_bytes(*bytes));
     }
 }
 
