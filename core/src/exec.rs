@@ -60,32 +60,55 @@ pub fn for_chunks<T: Send>(
     });
 }
 
-/// Cuts the rows of `data`, `stride` elements each, into columns of `len` elements (the last may be narrower) and calls
-/// `f(first_column, columns)` for each: a task that makes some outputs of every token writes them where they belong.
+/// A matrix that [`for_columns`] cuts: rows of `stride` elements, in columns of `len` (the last may be narrower).
+pub struct Cut<'a, T> {
+    /// The matrix in row-major order.
+    pub data: &'a mut [T],
+    /// Elements of a row.
+    pub stride: usize,
+    /// Columns of a task.
+    pub len: usize,
+}
+
+/// Cuts matrices into columns and calls `f(matrix, first_column, columns)` for each part of each, all in one step: a
+/// task that makes some outputs of every token writes them where they belong.
 ///
 /// # Panics
-/// When `len` is 0, or `data` is not whole rows.
-pub fn for_columns<T: Send>(
+/// When a `len` is 0, or a matrix is not whole rows.
+pub fn for_columns<T: Send, const N: usize>(
     exec: &dyn Executor,
-    data: &mut [T],
-    stride: usize,
-    len: usize,
-    f: impl Fn(usize, &mut Columns<'_, T>) + Sync,
+    cuts: [Cut<'_, T>; N],
+    f: impl Fn(usize, usize, &mut Columns<'_, T>) + Sync,
 ) {
-    assert!(len > 0, "columns have at least one element");
-    if data.is_empty() {
-        return;
-    }
-    assert!(stride > 0 && data.len().is_multiple_of(stride), "{} elements in rows of {stride}", data.len());
-    let rows = data.len() / stride;
-    let shared = Shared { start: data.as_mut_ptr(), len: data.len(), borrow: PhantomData };
-    let task = |i: usize| {
-        let first = i * len;
-        let width = len.min(stride - first);
-        f(first, &mut Columns { data: &shared, first_row: 0, rows, stride, first, width });
+    let matrices = cuts.map(|Cut { data, stride, len }| {
+        assert!(len > 0, "columns have at least one element");
+        assert!(
+            data.is_empty() || stride > 0 && data.len().is_multiple_of(stride),
+            "{} elements in rows of {stride}",
+            data.len()
+        );
+        let tasks = if data.is_empty() { 0 } else { stride.div_ceil(len) };
+        let shared = Shared { start: data.as_mut_ptr(), len: data.len(), borrow: PhantomData };
+        (shared, stride, len, tasks)
+    });
+    let task = |mut i: usize| {
+        for (matrix, (data, stride, len, tasks)) in matrices.iter().enumerate() {
+            if i < *tasks {
+                let (first, rows) = (i * len, data.len / stride);
+                let width = (*len).min(stride - first);
+                return f(
+                    matrix,
+                    first,
+                    &mut Columns { data, first_row: 0, rows, stride: *stride, first, width },
+                );
+            }
+            i -= tasks;
+        }
     };
-    let n = stride.div_ceil(len);
-    if n == 1 { task(0) } else { exec.run(n, &task) }
+    match matrices.iter().map(|matrix| matrix.3).sum() {
+        1 => task(0),
+        n => exec.run(n, &task),
+    }
 }
 
 /// Cuts a matrix of `data`, rows of `stride` elements, into tiles of `rows x columns` (the last may be smaller) and calls
@@ -223,14 +246,22 @@ mod tests {
         for exec in [&Inline as &dyn Executor, &Scoped] {
             for len in [1, 2, 7, 100] {
                 let mut data = [0usize; 3 * 7];
-                for_columns(exec, &mut data, 7, len, |first, columns| {
-                    assert_eq!(columns.width(), len.min(7 - first));
+                let mut other = [100usize; 2 * 5];
+                let cuts = [
+                    Cut { data: &mut data, stride: 7, len },
+                    Cut { data: &mut [], stride: 3, len },
+                    Cut { data: &mut other, stride: 5, len: 2 },
+                ];
+                for_columns(exec, cuts, |matrix, first, columns| {
+                    let (stride, len) = [(7, len), (3, len), (5, 2)][matrix];
+                    assert_eq!(columns.width(), len.min(stride - first));
                     for row in 0..columns.rows() {
                         let part = columns.row(row).iter_mut().enumerate();
-                        part.for_each(|(j, x)| *x += row * 7 + first + j);
+                        part.for_each(|(j, x)| *x += row * stride + first + j);
                     }
                 });
                 assert!(data.iter().enumerate().all(|(i, &x)| i == x), "columns of {len}");
+                assert!(other.iter().enumerate().all(|(i, &x)| 100 + i == x), "beside columns of {len}");
             }
         }
     }

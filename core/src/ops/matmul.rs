@@ -11,7 +11,7 @@ use core::marker::PhantomData;
 
 pub use super::activations::{Activations, Input};
 use super::decoded::Decoded;
-use crate::exec::{Columns, Executor, Inline, for_columns};
+use crate::exec::{Columns, Cut, Executor, Inline, for_columns};
 use crate::model::Watch;
 use crate::model::plan::TensorId;
 use crate::quant::{Dtype, Format, Meets, Visitor, dequantize};
@@ -141,13 +141,29 @@ const SMALL: usize = 1 << 16;
 /// # Panics
 /// When the shapes do not fit each other.
 pub fn matmul(cx: &Cx<'_>, w: &Matrix<'_>, x: &Input<'_>, out: &mut [f32]) {
-    assert_eq!(x.cols(), w.cols, "values per token, and columns of the matrix");
-    assert_eq!(Some(out.len()), x.tokens().checked_mul(w.rows), "outputs, and tokens times rows");
-    if let Some(Watched { watch, tensor, part }) = w.watched {
-        watch.product(tensor, part, x.x, x.cols);
+    matmuls(cx, &[*w], x, [out]);
+}
+
+/// Several matrices times the same values, in one parallel step; see [`matmul`].
+///
+/// # Panics
+/// When the shapes do not fit each other.
+pub fn matmuls<const N: usize>(cx: &Cx<'_>, ws: &[Matrix<'_>; N], x: &Input<'_>, outs: [&mut [f32]; N]) {
+    let tokens = x.tokens();
+    for (w, out) in ws.iter().zip(&outs) {
+        assert_eq!(x.cols(), w.cols, "values per token, and columns of the matrix");
+        assert_eq!(Some(out.len()), tokens.checked_mul(w.rows), "outputs, and tokens times rows");
+        if let Some(Watched { watch, tensor, part }) = w.watched {
+            watch.product(tensor, part, x.x, x.cols);
+        }
     }
-    let per_task = rows_per_task(cx.exec.width(), w, x.tokens());
-    for_columns(cx.exec, out, w.rows, per_task, |first, out| {
+    let rows = ws.iter().map(|w| w.rows).sum::<usize>();
+    let exec = cx.exec_for(rows.saturating_mul(x.cols()).saturating_mul(tokens));
+    let len = rows_per_task(exec.width(), rows, tokens);
+    let mut strides = ws.iter().map(|w| w.rows);
+    let cuts = outs.map(|data| Cut { data, stride: strides.next().expect("a matrix for each output"), len });
+    for_columns(exec, cuts, |i, first, out| {
+        let w = &ws[i];
         w.dtype.visit(Enter { level: cx.level, rows: Rows { w, x, first, out } });
         if w.scale != 1.0 {
             for t in 0..out.rows() {
@@ -161,11 +177,11 @@ pub fn matmul(cx: &Cx<'_>, w: &Matrix<'_>, x: &Input<'_>, out: &mut [f32]) {
 const PANEL: usize = 64;
 
 /// Some tasks per thread, so that one that is late delays little; whole panels of rows where possible.
-fn rows_per_task(width: usize, w: &Matrix<'_>, tokens: usize) -> usize {
-    if width <= 1 || w.rows.saturating_mul(w.cols).saturating_mul(tokens) < SMALL {
-        return w.rows;
+fn rows_per_task(width: usize, rows: usize, tokens: usize) -> usize {
+    if width <= 1 {
+        return rows;
     }
-    let some = w.rows.div_ceil(width.saturating_mul(4));
+    let some = rows.div_ceil(width.saturating_mul(4));
     match tokens {
         // Rows by themselves, in whole cache lines of outputs.
         1 => some.next_multiple_of(16),

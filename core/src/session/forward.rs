@@ -15,7 +15,7 @@ use crate::ops::activations::Activations;
 use crate::ops::attention::Positions;
 use crate::ops::elementwise::{add_rows, add_scaled, add_to_rows, map};
 use crate::ops::functions::Softcap;
-use crate::ops::matmul::{Cx, Input, Matrix, matmul};
+use crate::ops::matmul::{Cx, Input, Matrix, matmuls};
 use crate::ops::norm::{NormWeights, normalize, normalize_into};
 use crate::ops::rope::RopeTable;
 
@@ -259,12 +259,12 @@ pub(super) fn apply<const N: usize>(
     model: &Model,
     activations: &mut Activations,
     x: &[f32],
-    maps: [(&Linear, &mut [f32]); N],
+    mut maps: [(&Linear, &mut [f32]); N],
 ) {
     let matrices: [Matrix<'_>; N] = core::array::from_fn(|i| model.matrix(maps[i].0));
     let input: Input<'_> = activations.prepare(cx, x, maps[0].0.n_in, matrices.iter().map(Matrix::dtype));
-    for (matrix, (linear, out)) in matrices.iter().zip(maps) {
-        matmul(cx, matrix, &input, out);
+    matmuls(cx, &matrices, &input, maps.each_mut().map(|(_, out)| &mut **out));
+    for (linear, out) in maps {
         if let Some(scale) = linear.scale {
             let scale = model.vector(scale)[0];
             out.iter_mut().for_each(|x| *x *= scale);

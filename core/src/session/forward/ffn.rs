@@ -4,7 +4,7 @@ use super::{Pass, apply, weights};
 use crate::model::plan::{Experts, Linear, Mlp, RouterWeights, Stacked, Up};
 use crate::ops::elementwise::{activate, add_scaled, add_to_rows, gate, gate_fused, softmax};
 use crate::ops::functions::{Sigmoid, one};
-use crate::ops::matmul::matmul;
+use crate::ops::matmul::{matmul, matmuls};
 use crate::ops::norm::normalize;
 use crate::session::buffers::Buffers;
 
@@ -126,8 +126,7 @@ impl Pass<'_> {
         };
         let (gates, up) = (&mut gate_buffer[..tokens * experts.hidden], &mut up[..tokens * experts.hidden]);
         let input = activations.prepare(cx, &gathered[..tokens * dim], dim, [w_gate.dtype(), w_up.dtype()]);
-        matmul(cx, &w_gate, &input, gates);
-        matmul(cx, &w_up, &input, up);
+        matmuls(cx, &[w_gate, w_up], &input, [&mut *gates, &mut *up]);
         finish(&experts.gate, gates);
         finish(&experts.up, up);
         gate(cx, experts.activation, gates, up);
