@@ -141,8 +141,8 @@ impl Embedder {
         if self.pooling != Pooling::Rank {
             return Err(Error::new(ErrorKind::Argument, "the model makes vectors; it does not rank"));
         }
-        let pair = |document: &T| self.cut(self.tokenizer.encode_pair(query, document.as_ref()));
-        let pairs: Vec<Tokens> = documents.iter().map(pair).collect();
+        let pairs: Vec<Tokens> =
+            documents.iter().map(|document| self.pair(query, document.as_ref())).collect();
         let scores = self.worker().embed_tokens(&pairs)?;
         Ok((0..pairs.len()).map(|i| scores.of(i)[0]).collect())
     }
@@ -155,6 +155,11 @@ impl Embedder {
     /// A text's tokens: all, or those that fit, with the token that texts end with behind them.
     pub fn tokens(&self, text: &str) -> Tokens {
         self.cut(self.tokenizer.encode(text, Encode::default()))
+    }
+
+    /// The tokens of a query and a document, as rerankers read them.
+    pub fn pair(&self, query: &str, document: &str) -> Tokens {
+        self.cut(self.tokenizer.encode_pair(query, document))
     }
 
     fn cut(&self, mut ids: Vec<u32>) -> Tokens {
@@ -288,7 +293,7 @@ impl Worker {
     }
 
     /// Texts that are worked off together: as many as a batch holds, or one.
-    fn batches(&self, texts: &[Tokens]) -> Vec<Range<usize>> {
+    pub fn batches(&self, texts: &[Tokens]) -> Vec<Range<usize>> {
         let plan = self.embedder.model.plan();
         let most = match plan.packs() {
             true if plan.is_encoder() => self.embedder.options.session.batch,

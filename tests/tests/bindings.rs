@@ -2,7 +2,9 @@
 #![cfg(target_arch = "wasm32")]
 
 use js_sys::{Reflect, Uint8Array};
-use motelm_wasm::{Did, Failure, Head, Loader, Model, Session};
+use motelm_core::gguf::{Value as Meta, Writer};
+use motelm_core::quant::Dtype;
+use motelm_wasm::{Did, Embedder, Failure, Head, Loader, Model, Session};
 use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -185,6 +187,106 @@ fn what_is_out_of_range_is_refused() {
     }
     assert_eq!(session.start(&[], "").unwrap_err().code, "Argument");
     assert_eq!(session.step(1, 1).unwrap_err().code, "Argument");
-    assert_eq!(session.embed("a text").unwrap_err().code, "Argument");
     assert_eq!(model.session(r#"{"kv": "f8"}"#).map(drop).unwrap_err().code, "Argument");
+}
+
+/// A BERT of one layer and random weights that ranks.
+fn reranker() -> Model {
+    const DIM: usize = 32;
+    let mut writer = Writer::new();
+    writer.set("general.architecture", Meta::Str(b"bert"));
+    writer.set("general.name", Meta::Str(b"e5-none"));
+    for (key, n) in [
+        ("block_count", 1),
+        ("context_length", 16),
+        ("embedding_length", DIM as u32),
+        ("feed_forward_length", DIM as u32),
+        ("attention.head_count", 2),
+        ("pooling_type", 4),
+    ] {
+        writer.set(&format!("bert.{key}"), Meta::U32(n));
+    }
+    writer.set("bert.attention.layer_norm_epsilon", Meta::F32(1e-12));
+    writer.set("bert.attention.causal", Meta::Bool(false));
+    writer.set("tokenizer.ggml.model", Meta::Str(b"bert"));
+    let tokens = ["[UNK]", "[CLS]", "[SEP]", "▁a", "▁b", "▁c", "▁d", "▁query", ":"];
+    writer.set_strings("tokenizer.ggml.tokens", tokens.iter().map(|token| token.as_bytes()));
+    for (key, id) in [("unknown", 0), ("bos", 1), ("cls", 1), ("eos", 2), ("seperator", 2)] {
+        writer.set(&format!("tokenizer.ggml.{key}_token_id"), Meta::U32(id));
+    }
+    let matrix = |rows| vec![DIM, rows];
+    let layer = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down"];
+    let norms = ["blk.0.attn_output_norm", "blk.0.layer_output_norm", "token_embd_norm"];
+    let mut tensors = vec![
+        ("token_embd.weight".to_string(), matrix(tokens.len())),
+        ("position_embd.weight".into(), matrix(16)),
+        ("token_types.weight".into(), matrix(2)),
+        ("cls.weight".into(), matrix(DIM)),
+        ("cls.bias".into(), vec![DIM]),
+        ("cls.output.weight".into(), matrix(1)),
+    ];
+    for name in layer {
+        tensors.push((format!("blk.0.{name}.weight"), matrix(DIM)));
+        tensors.push((format!("blk.0.{name}.bias"), vec![DIM]));
+    }
+    tensors.extend(
+        norms.iter().flat_map(|name| ["weight", "bias"].map(|part| (format!("{name}.{part}"), vec![DIM]))),
+    );
+    let mut data: Vec<u8> = Vec::new();
+    for (name, dims) in &tensors {
+        let len = writer.tensor(name, Dtype::F32, dims).unwrap();
+        let first = data.len();
+        data.extend((0..len / 4).flat_map(|i| ((((first + i) as f32) * 0.7).sin() / 4.0).to_le_bytes()));
+        data.resize(first + len + Writer::padding(len), 0);
+    }
+    Model::from_bytes([writer.head(), data].concat()).unwrap()
+}
+
+/// All vectors, and in how many batches they came.
+fn vectors(embedder: &mut Embedder) -> (Vec<Vec<f32>>, usize) {
+    let (mut vectors, mut batches) = (Vec::new(), 0);
+    while let Some(made) = embedder.step().unwrap() {
+        vectors.extend(made.iter().map(js_sys::Float32Array::to_vec));
+        batches += 1;
+    }
+    (vectors, batches)
+}
+
+#[test]
+fn texts_become_vectors_batch_by_batch() {
+    let model = reranker();
+    let texts = json!(["a b c", "d", { "title": "b", "text": "c" }]).to_string();
+    let mut alone = model.embedder(r#"{"pooling": "mean", "batch": 1}"#).unwrap();
+    assert_eq!(alone.texts(&texts, None).unwrap(), [5, 0, 3, 0, 4, 0]);
+    let mut together = model.embedder(r#"{"pooling": "mean"}"#).unwrap();
+    together.texts(&texts, None).unwrap();
+    let (alone, together) = (vectors(&mut alone), vectors(&mut together));
+    assert_eq!((alone.1, together.1), (3, 1));
+    assert_eq!(alone.0, together.0);
+    assert!(alone.0.iter().all(|vector| vector.len() == 32));
+    let mut cut = model.embedder(r#"{"pooling": "none", "dim": 8, "maxTokens": 4}"#).unwrap();
+    assert_eq!((cut.max_tokens(), cut.tasks()), (4, vec!["query".to_string(), "document".into()]));
+    assert_eq!(cut.texts(r#"["a b c d"]"#, None).unwrap(), [4, 2]);
+    assert_eq!(vectors(&mut cut).0[0].len(), 4 * 8);
+    assert_eq!(cut.texts(r#"["a"]"#, Some("query".into())).unwrap(), [4, 1]);
+    for wrong in [r#"["a", 7]"#, r#"[{"title": "a"}]"#, r#""a""#] {
+        assert_eq!(cut.texts(wrong, None).unwrap_err().code, "Argument", "{wrong}");
+    }
+    assert_eq!(cut.texts("[]", Some("cooking".into())).unwrap_err().code, "Argument");
+    assert_eq!(cut.pairs("a", vec!["b".into()]).unwrap_err().code, "Argument");
+    assert_eq!(model.embedder(r#"{"pooling": "most"}"#).map(drop).unwrap_err().code, "Argument");
+    assert_eq!(tales().embedder("").map(drop).unwrap_err().code, "Argument");
+}
+
+#[test]
+fn a_reranker_scores_documents() {
+    let model = reranker();
+    let mut embedder = model.embedder("").unwrap();
+    let documents = ["b c", "d"].map(String::from).to_vec();
+    assert_eq!(embedder.pairs("a", documents.clone()).unwrap(), [6, 0, 5, 0]);
+    let (both, _) = vectors(&mut embedder);
+    assert!(both.iter().all(|score| score.len() == 1 && score[0].is_finite()));
+    assert_ne!(both[0], both[1]);
+    embedder.pairs("a", documents[1..].to_vec()).unwrap();
+    assert_eq!(vectors(&mut embedder).0, both[1..]);
 }

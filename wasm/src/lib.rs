@@ -3,8 +3,9 @@
 //! ```text
 //! Head::read    what the beginning of a file says: enough to describe it and to plan its memory
 //! Loader        takes bytes in pieces and puts them where they stay; finish() is the Model
-//! Model         tokenizer, chat template, descriptions; makes Sessions
-//! Session       a text in progress: start, step by step, embed, probe, save and restore
+//! Model         tokenizer, chat template, descriptions; makes Sessions and Embedders
+//! Session       a text in progress: start, step by step, probe, save and restore
+//! Embedder      vectors of texts, batch by batch
 //! ```
 //! Options, messages and descriptions cross as JSON text, tokens as `Uint32Array`, vectors as `Float32Array`. Errors
 //! arrive as JavaScript `Error`s whose `code` is the engine's [`ErrorKind`](motelm_core::ErrorKind), or `Template`
@@ -12,12 +13,14 @@
 #![forbid(unsafe_code)]
 
 mod describe;
+mod embed;
 mod error;
 mod load;
 mod model;
 mod options;
 mod session;
 
+pub use embed::Embedder;
 pub use error::Failure;
 pub use load::{Head, Loader};
 pub use model::Model;

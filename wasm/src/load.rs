@@ -72,7 +72,7 @@ impl Head {
     /// # Errors
     /// `Memory`, with the reason, when it cannot fit this module's memory, however much the machine has.
     pub fn plan(&self, options: &str) -> Result<String> {
-        let memory = self.plan.memory(&options::session(options)?)?;
+        let memory = self.plan.memory(&options::longest(&self.plan, options::session(options)?))?;
         let weights: u64 = self.file.tensors().iter().map(|tensor| tensor.len as u64).sum();
         let metadata = self.file.total_bytes() - weights;
         let vectors = self.plan.vector_bytes(&self.file);

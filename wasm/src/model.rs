@@ -1,6 +1,7 @@
 //! A loaded model.
 
 use motelm_chat::{DateTime, Message, Request, Template};
+use motelm_core::embed;
 use motelm_core::gguf::File;
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, ShowControl};
 use motelm_core::{Bytes, Tokenizer};
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 
 use crate::describe;
+use crate::embed::Embedder;
 use crate::error::{Failure, Result};
 use crate::options::{self, Fields};
 use crate::session::Session;
@@ -56,7 +58,8 @@ impl Model {
     /// # Errors
     /// Options that the model cannot follow.
     pub fn memory(&self, options: &str) -> Result<f64> {
-        Ok(self.model.memory(&options::session(options)?)?.total() as f64)
+        let options = options::longest(self.model.plan(), options::session(options)?);
+        Ok(self.model.memory(&options)?.total() as f64)
     }
 
     /// The tokens of `text`. `special`: whether names of control tokens in it mean those tokens, and the tokens
@@ -105,6 +108,15 @@ impl Model {
     pub fn session(&self, options: &str) -> Result<Session> {
         let session = motelm_core::Session::new(&self.model, options::session(options)?)?;
         Ok(Session::new(session, self.tokenizer.clone()))
+    }
+
+    /// An embedder of `{ pooling, dim, normalize, maxTokens, batch }`.
+    ///
+    /// # Errors
+    /// `Argument` for options that the model cannot follow, and for a model that generates text without a pooling.
+    pub fn embedder(&self, options: &str) -> Result<Embedder> {
+        let options = options::embedding(options)?;
+        Ok(Embedder::new(embed::Embedder::of(self.model.clone(), self.tokenizer.clone(), options)?))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Options, as JSON says them: the engine's names, in camel case. What is left out has the engine's default.
 
+use motelm_core::embed::{self, Length, Pooling};
 use motelm_core::generate::{End, Full, Limits};
+use motelm_core::model::plan::Plan;
 use motelm_core::sample::{self, Mirostat, SamplerKind};
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, Tokenizer};
 use motelm_core::{KvType, session};
@@ -80,13 +82,56 @@ impl Fields {
 /// `{ context, batch, kv: "f16" | "f32" | "q8_0" | "q4_0" }`
 pub(crate) fn session(json: &str) -> Result<session::Options> {
     let mut fields = Fields::parse(json)?;
-    let mut options = session::Options { batch: 256, exec: crate::executor(), ..Default::default() };
+    let mut options = fresh();
     fields.count("context", &mut options.context)?;
     fields.count("batch", &mut options.batch)?;
     fields.take("kv", "\"f16\", \"f32\", \"q8_0\" or \"q4_0\"", &mut options.kv, |value| {
         let name = value.as_str()?;
         KvType::ALL.into_iter().find(|kind| kind.to_string().eq_ignore_ascii_case(name))
     })?;
+    fields.end()?;
+    Ok(options)
+}
+
+fn fresh() -> session::Options {
+    session::Options { batch: 256, exec: crate::executor(), ..Default::default() }
+}
+
+/// What an embedder's session takes at most: room for a whole text, or for a batch of shorter ones.
+pub(crate) fn longest(plan: &Plan, mut options: session::Options) -> session::Options {
+    if plan.is_encoder() {
+        let text = if options.context == 0 { plan.context } else { options.context.min(plan.context) };
+        options.batch = options.batch.max(text);
+        options.context = options.batch;
+    }
+    options
+}
+
+/// `{ pooling: "cls" | "last" | "max" | "mean" | "none" | "rank", dim, normalize, maxTokens, batch }`
+pub(crate) fn embedding(json: &str) -> Result<embed::Options> {
+    let mut fields = Fields::parse(json)?;
+    let mut options = embed::Options { session: fresh(), ..Default::default() };
+    fields.take("pooling", "cls, last, max, mean, none or rank", &mut options.pooling, |value| {
+        Some(Some(match value.as_str()? {
+            "cls" => Pooling::Cls,
+            "last" => Pooling::Last,
+            "max" => Pooling::Max,
+            "mean" => Pooling::Mean,
+            "none" => Pooling::None,
+            "rank" => Pooling::Rank,
+            _ => return None,
+        }))
+    })?;
+    fields.take("dim", "a whole number", &mut options.dim, |value| {
+        Some(Some(value.as_u64()?.try_into().ok()?))
+    })?;
+    let mut normalize = true;
+    fields.flag("normalize", &mut normalize)?;
+    if !normalize {
+        options.length = Length::AsIs;
+    }
+    fields.count("maxTokens", &mut options.max_tokens)?;
+    fields.count("batch", &mut options.session.batch)?;
     fields.end()?;
     Ok(options)
 }

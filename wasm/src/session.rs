@@ -4,7 +4,6 @@ use motelm_core::Tokenizer;
 use motelm_core::generate::{Generator, Step, Stop};
 use motelm_core::sample::Sampler;
 use motelm_core::session::{Budget, Progress};
-use motelm_core::tokenizer::Encode;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
@@ -173,16 +172,6 @@ impl Session {
                 return Ok(logits.to_vec());
             }
         }
-    }
-
-    /// One normalised vector of `text`, by an encoder.
-    ///
-    /// # Errors
-    /// `Argument` when the model generates text, `ContextFull` when the text is longer than a batch.
-    pub fn embed(&mut self, text: &str) -> Result<Vec<f32>> {
-        self.cancel();
-        let tokens = self.tokenizer.encode(text, Encode::default());
-        Ok(self.session.embed(&tokens)?.to_vec())
     }
 
     /// The session as bytes, to go on later.

@@ -2,10 +2,11 @@
  * The engine as the service sees it. This file alone knows the bindings: what they take and return as JSON text, and
  * what their errors are called.
  */
-import { Did, Head, Loader as Bytes, type Model as Weights, type Session, initSync } from '../wasm/simd128/motelm_wasm.js';
+import { Did, type Embedder, Head, Loader as Bytes, type Model as Weights, type Session, initSync } from '../wasm/simd128/motelm_wasm.js';
 import type { Compiled } from './builds.js';
-import type { Generating, Prompt } from './protocol.js';
-import type { Info, Inspection, Memory, StopReason } from './types.js';
+import { MoteError } from './error.js';
+import type { Embedding, Generating, Prompt } from './protocol.js';
+import type { Info, Inspection, Memory, StopReason, TextTokens } from './types.js';
 
 /** What a step brought. */
 export type Step =
@@ -78,7 +79,7 @@ export class Loader {
   finish(context: number | undefined): Model {
     const weights = this.bytes.finish();
     try {
-      return new Model(weights, weights.session(json({ context })));
+      return new Model(weights, context);
     } catch (error) {
       weights.free();
       throw error;
@@ -90,15 +91,25 @@ export class Loader {
   }
 }
 
-/** A model and the text that it works on. */
+/** A model, with the text that it works on, or with what it makes vectors with. */
 export class Model {
   readonly info: Info;
+  private readonly session: Session | undefined;
+  private embedder: { made: Embedder; options: string } | undefined;
 
+  /** `context` tokens are the most that a text may have. */
   constructor(
     private readonly weights: Weights,
-    private readonly session: Session,
+    private readonly context: number | undefined,
   ) {
-    this.info = { ...facts(weights.info()), context: session.context };
+    const info = facts(weights.info());
+    if (info.embedding) {
+      const { maxTokens, tasks } = this.embedding({});
+      this.info = { ...info, context: maxTokens, tasks };
+    } else {
+      this.session = weights.session(json({ context }));
+      this.info = { ...info, context: this.session.context };
+    }
   }
 
   /** The tokens of a prompt, with the ones that the model wants around it. */
@@ -118,24 +129,50 @@ export class Model {
 
   /** Begins to continue `prompt`; returns how many of its tokens the session held already. */
   start(prompt: Uint32Array, options: Generating): number {
-    return this.session.start(prompt, json(options));
+    return this.text.start(prompt, json(options));
   }
 
   /** Takes at most `tokens` of what is to be worked off through at most `layers` layers. */
   step(tokens: number, layers: number): Step {
-    const did = this.session.step(tokens, layers);
+    const session = this.text;
+    const did = session.step(tokens, layers);
     if (did === Did.Prefill) return { kind: 'working' };
-    const { text } = this.session;
-    return did === Did.Token ? { kind: 'token', text } : { kind: 'done', text, stopReason: this.session.stop as StopReason };
+    const { text } = session;
+    return did === Did.Token ? { kind: 'token', text } : { kind: 'done', text, stopReason: session.stop as StopReason };
   }
 
   /** Ends what was started; the session keeps the tokens that it worked off. */
   cancel(): void {
-    this.session.cancel();
+    this.text.cancel();
   }
 
-  embed(text: string): Float32Array {
-    return this.session.embed(text);
+  /** Takes texts to make vectors of; returns how many tokens of each are read, and how many did not fit. */
+  take({ texts, query, task, ...options }: Embedding, batch: number): TextTokens[] {
+    const embedder = this.embedding({ ...options, batch });
+    const counts = query === undefined ? embedder.texts(JSON.stringify(texts), task) : embedder.pairs(query, texts as string[]);
+    return texts.map((_, i) => ({ tokens: counts[2 * i]!, dropped: counts[2 * i + 1]! }));
+  }
+
+  /** Makes the vectors of the next texts, as many as are worked on together; nothing when all are made. */
+  vectors(): Float32Array[] | undefined {
+    return this.embedder?.made.step();
+  }
+
+  /** What makes vectors in this way; it is kept for the next texts. */
+  private embedding(options: Omit<Embedding, 'texts' | 'query' | 'task'> & { batch?: number }): Embedder {
+    const text = json({ maxTokens: this.context, ...options });
+    if (this.embedder?.options !== text) {
+      const made = this.weights.embedder(text);
+      this.embedder?.made.free();
+      this.embedder = { made, options: text };
+    }
+    return this.embedder.made;
+  }
+
+  /** The text in progress. */
+  private get text(): Session {
+    if (!this.session) throw new MoteError('argument', 'the model makes vectors; it writes no text');
+    return this.session;
   }
 
   /** Bytes of a session with room for `context` tokens. */
@@ -144,15 +181,16 @@ export class Model {
   }
 
   save(): Uint8Array {
-    return this.session.save();
+    return this.text.save();
   }
 
   restore(state: Uint8Array): void {
-    this.session.restore(state);
+    this.text.restore(state);
   }
 
   free(): void {
-    this.session.free();
+    this.session?.free();
+    this.embedder?.made.free();
     this.weights.free();
   }
 }

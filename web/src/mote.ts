@@ -5,7 +5,7 @@ import { type Given, given } from './given.js';
 import { Host } from './host.js';
 import { openai } from './openai.js';
 import type { Fetching, Generating, LoadEvent, Operations, Prompt } from './protocol.js';
-import type { ChatOptions, FetchOptions, GenerateOptions, Info, Inspection, LoadOptions, Memory, Message, Plan, Running, Source } from './types.js';
+import type { ChatOptions, EmbedOptions, EmbedText, Embeddings, FetchOptions, GenerateOptions, Info, Inspection, LoadOptions, Memory, Message, Plan, Running, Source } from './types.js';
 
 /** A language model, loaded. */
 export class Mote {
@@ -64,12 +64,23 @@ export class Mote {
     return this.generation({ text: prompt }, options);
   }
 
-  /** A normalised vector for each text; the model must be one for embeddings. */
-  embed(texts: string[], options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
-  embed(text: string, options?: { signal?: AbortSignal }): Promise<Float32Array>;
-  async embed(texts: string | string[], options: { signal?: AbortSignal } = {}): Promise<Float32Array | Float32Array[]> {
-    const vectors = await this.host.ask('embed', { texts: [texts].flat() }, options);
+  /** A vector for each text, many texts at a time. A model that writes text needs to be told a `pooling`. */
+  embed(texts: EmbedText[], options?: EmbedOptions): Promise<Float32Array[]>;
+  embed(text: EmbedText, options?: EmbedOptions): Promise<Float32Array>;
+  async embed(texts: EmbedText | EmbedText[], options: EmbedOptions = {}): Promise<Float32Array | Float32Array[]> {
+    const { vectors } = await this.embedMany([texts].flat(), options);
     return Array.isArray(texts) ? vectors : vectors[0]!;
+  }
+
+  /** As `embed`, with what was read of each text. */
+  embedMany(texts: EmbedText[], { signal, ...options }: EmbedOptions = {}): Promise<Embeddings> {
+    return this.host.ask('embed', { ...options, texts }, { signal });
+  }
+
+  /** How well each document answers the query, by a reranker: larger is better. */
+  async rank(query: string, documents: string[], { signal }: { signal?: AbortSignal } = {}): Promise<number[]> {
+    const { vectors } = await this.host.ask('embed', { texts: documents, query }, { signal });
+    return vectors.map((scores) => scores[0]!);
   }
 
   /** The ids of a text's tokens, with the ones that the model wants at the beginning or end. */

@@ -56,6 +56,7 @@ export interface ChatCompletionChunk {
 export interface EmbeddingRequest {
   input: string | string[];
   model?: string;
+  dimensions?: number;
   encoding_format?: 'float';
 }
 
@@ -93,11 +94,9 @@ export function openai(mote: Mote) {
     };
   }
 
-  async function embed({ input }: EmbeddingRequest, options: RequestOptions = {}): Promise<EmbeddingResponse> {
-    const texts = [input].flat();
-    const vectors = await mote.embed(texts, options);
-    const counts = await Promise.all(texts.map((text) => mote.countTokens(text)));
-    const tokens = counts.reduce((a, b) => a + b, 0);
+  async function embed({ input, dimensions }: EmbeddingRequest, options: RequestOptions = {}): Promise<EmbeddingResponse> {
+    const { vectors, texts } = await mote.embedMany([input].flat(), { ...options, ...(dimensions && { dim: dimensions }) });
+    const tokens = texts.reduce((sum, text) => sum + text.tokens, 0);
     return {
       object: 'list',
       model: mote.info.name ?? mote.info.architecture,

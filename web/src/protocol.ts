@@ -5,7 +5,7 @@
  */
 import type { MoteErrorCode } from './error.js';
 import type { Compiled } from './builds.js';
-import type { ChatOptions, FetchOptions, GenerateOptions, Info, Inspection, Memory, Message, Plan, Progress, Result } from './types.js';
+import type { ChatOptions, EmbedOptions, EmbedText, Embeddings, FetchOptions, GenerateOptions, Info, Inspection, Memory, Message, Plan, Progress, Result } from './types.js';
 
 /** A file in a form that can be posted. */
 export type Portable =
@@ -34,7 +34,7 @@ export interface Operations {
   tokenize: { ask: { text: string }; answer: Uint32Array; event: never };
   detokenize: { ask: { tokens: Uint32Array }; answer: string; event: never };
   count: { ask: { prompt: Prompt }; answer: number; event: never };
-  embed: { ask: { texts: string[] }; answer: Float32Array[]; event: never };
+  embed: { ask: Embedding; answer: Embeddings; event: never };
   memory: { ask: { context: number | undefined }; answer: Memory; event: never };
   held: { ask: Record<string, never>; answer: number; event: never };
   save: { ask: Record<string, never>; answer: Uint8Array; event: never };
@@ -43,6 +43,9 @@ export interface Operations {
 
 /** How to generate, without what cannot be posted. */
 export type Generating = Omit<GenerateOptions, 'signal' | 'stop'> & { stop: string[]; seed: number };
+
+/** Texts to make vectors of, or with a query documents to score, without what cannot be posted. */
+export type Embedding = Omit<EmbedOptions, 'signal'> & { texts: EmbedText[]; query?: string };
 
 /** A text to continue, or a conversation to answer. */
 export type Prompt = { text: string } | ({ messages: Message[] } & Templating);

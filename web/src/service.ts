@@ -9,10 +9,10 @@ import { Engine, Header, Loader, type Model } from './engine.js';
 import { MoteError, check, unlessAborted } from './error.js';
 import { judge, unfit } from './fit.js';
 import { Reporter } from './progress.js';
-import type { Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
+import type { Embedding, Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
 import { Pace, SLICES, type Slice, nextTurn } from './slices.js';
 import { type Opened, type Piece, open } from './source.js';
-import type { Result } from './types.js';
+import type { Embeddings, Result } from './types.js';
 
 /** A request that is being worked on. */
 interface Task<Event> {
@@ -119,16 +119,7 @@ export class Service {
     tokenize: ({ text }) => this.loaded.tokenize(text),
     detokenize: ({ tokens }) => this.loaded.detokenize(tokens),
     count: ({ prompt }) => this.loaded.tokens(prompt).length,
-    embed: ({ texts }, { signal }) =>
-      this.alone(async () => {
-        const vectors = [];
-        for (const text of texts) {
-          await nextTurn();
-          check(signal);
-          vectors.push(this.loaded.embed(text));
-        }
-        return vectors;
-      }, signal),
+    embed: (ask, { signal }) => this.alone(() => this.embed(ask, signal), signal),
     memory: ({ context }) => {
       const session = this.loaded.sessionBytes(context ?? this.loaded.info.context!);
       return { weights: this.weights, tables: this.tables, session, total: this.weights + this.tables + session };
@@ -172,6 +163,20 @@ export class Service {
       }
     } finally {
       model.cancel();
+    }
+  }
+
+  /** A slice is a batch of texts: in a worker many short ones together, on a page's thread one. */
+  private async embed(ask: Embedding, signal: AbortSignal): Promise<Embeddings> {
+    const model = this.loaded;
+    const texts = model.take(ask, this.slice.together);
+    const vectors: Float32Array[] = [];
+    for (;;) {
+      await nextTurn();
+      check(signal);
+      const made = model.vectors();
+      if (!made) return { vectors, texts };
+      vectors.push(...made);
     }
   }
 

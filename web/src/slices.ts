@@ -1,7 +1,8 @@
 /** Slices of a thread's time: how much work fills one, and how to let others have their turn between two. */
 
-/** How large a slice may be: where a person waits for the thread, and where nobody does. */
-export const SLICES = { page: { ms: 10, tokens: 64 }, worker: { ms: 40, tokens: 256 } };
+/** How large a slice may be: where a person waits for the thread, and where nobody does. `together`: tokens of texts
+ * that become vectors together; a longer text is read alone and as a whole. */
+export const SLICES = { page: { ms: 10, tokens: 64, together: 1 }, worker: { ms: 40, tokens: 256, together: 256 } };
 export type Slice = (typeof SLICES)['page'];
 
 /** How much work fills a slice. It begins with little, and finds out; what it found out holds for the next text, too. */

@@ -95,6 +95,8 @@ export interface Info {
   chat: boolean;
   /** Whether it makes vectors instead of text. */
   embedding: boolean;
+  /** What a vector can be made for, by names that `EmbedOptions` takes, once it is loaded. */
+  tasks?: string[];
 }
 
 /** How this model runs. */
@@ -203,4 +205,38 @@ export interface Result {
     /** Tokens of the completion per second. */
     tokensPerSecond: number;
   };
+}
+
+/** A text to make a vector of. Titles are for tasks that know them; elsewhere they become the first line. */
+export type EmbedText = string | { title: string; text: string };
+
+/** How to make vectors. What is left out is as the file says. */
+export interface EmbedOptions {
+  /** Ends it early. */
+  signal?: AbortSignal;
+  /** What the vectors are for, one of `info.tasks`: puts in front of each text what the model wants to read there. */
+  task?: string;
+  /** How the vectors of tokens become one; with `'none'` they do not, and follow each other in one array. */
+  pooling?: 'cls' | 'last' | 'max' | 'mean' | 'none' | 'rank';
+  /** Keeps this many elements, for models that put what matters most in front. */
+  dim?: number;
+  /** Gives vectors the length 1, so that their products are cosines (`true`). */
+  normalize?: boolean;
+  /** Tokens of a text that are read; by default as many as the model was trained for. */
+  maxTokens?: number;
+}
+
+/** What became of a text. */
+export interface TextTokens {
+  /** Tokens that were read. */
+  tokens: number;
+  /** Tokens at its end that did not fit. */
+  dropped: number;
+}
+
+/** Vectors of texts. */
+export interface Embeddings {
+  vectors: Float32Array[];
+  /** What was read of each text. */
+  texts: TextTokens[];
 }

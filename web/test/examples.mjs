@@ -42,10 +42,12 @@ test('its types are complete and strict', async () => {
     const mote: Mote = await Mote.load({ repo: 'a/b', file: 'c.gguf' }, { onProgress: ({ ratio }: Progress) => void ratio.toFixed() });
     for await (const piece of mote.chat([{ role: 'user', content: 'Hi' }], { temperature: 0.7 })) piece.trim();
     const vectors: Float32Array[] = await mote.embed(['a', 'b']);
-    const one: Float32Array = await mote.embed('a');
+    const one: Float32Array = await mote.embed({ title: 'a', text: 'b' }, { task: 'document', dim: 64 });
+    const dropped: number = (await mote.embedMany(['a'], { pooling: 'mean' })).texts[0]!.dropped;
+    const scores: number[] = await mote.rank('a', ['b']);
     for await (const chunk of await mote.openai.chat.completions.create({ messages: [], stream: true })) chunk.choices[0]?.delta.content?.trim();
     const { choices } = await mote.openai.chat.completions.create({ messages: [] });
-    try { choices[0].message.content.trim(); } catch (error) { if (error instanceof MoteError && error.code === 'memory') throw [vectors, one]; }
+    try { choices[0].message.content.trim(); } catch (error) { if (error instanceof MoteError && error.code === 'memory') throw [vectors, one, dropped, scores]; }
     // @ts-expect-error no such option
     await Mote.load('x', { contxt: 1 });`;
   await writeFile(join(folder, 'use.ts'), source);
