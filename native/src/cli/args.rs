@@ -3,7 +3,7 @@
 #![expect(rustdoc::broken_intra_doc_links)]
 
 mod encode;
-
+mod processor;
 mod quantize;
 
 use std::path::PathBuf;
@@ -16,6 +16,9 @@ use motelm_core::simd::Level;
 
 use encode::{EMBED_EXAMPLES, SIMILAR_EXAMPLES};
 pub use encode::{EmbedArgs, EncodeArgs, Format, SimilarArgs};
+
+pub use processor::ProcessorArgs;
+use processor::level;
 
 use quantize::{IMATRIX_EXAMPLES, QUANTIZE_EXAMPLES};
 pub use quantize::{ImatrixArgs, QuantizeArgs};
@@ -87,9 +90,6 @@ pub struct ModelArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Running")]
 pub struct SessionArgs {
-    /// Threads; no more than there are cores are used. Default: physical cores
-    #[arg(short, long, value_name = "N", value_parser = positive)]
-    pub threads: Option<usize>,
     /// Tokens that fit, prompt and answer together. Default: as many as the model was trained with, at most 4096
     #[arg(short, long, value_name = "N", value_parser = positive)]
     pub context: Option<usize>,
@@ -102,9 +102,8 @@ pub struct SessionArgs {
     /// Multiply decoded weights in f32 instead of with 8-bit activations: slow, for comparison
     #[arg(long)]
     pub exact: bool,
-    /// Instructions to use; `scalar` computes the same on every machine, to the bit. Default: the best there are
-    #[arg(long, value_name = "NAME", value_parser = level)]
-    pub level: Option<Level>,
+    #[command(flatten)]
+    pub processor: ProcessorArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -512,13 +511,6 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(n) => Ok(n),
         Err(error) => Err(format!("{error}; expected a whole number")),
     }
-}
-
-fn level(name: &str) -> Result<Level, String> {
-    let levels = motelm::cpu::levels();
-    let names: Vec<&str> = levels.iter().map(|level| level.name()).collect();
-    let found = levels.iter().copied().find(|level| level.name() == name);
-    found.ok_or_else(|| format!("this processor has {}", names.join(", ")))
 }
 
 fn token_ids(text: &str) -> Result<TokenIds, String> {

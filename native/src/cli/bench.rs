@@ -15,7 +15,7 @@ use motelm::shapes::{SHAPES, Shape};
 use motelm_core::{Model, Session};
 use serde::Serialize;
 
-use super::args::{BenchArgs, SessionArgs};
+use super::args::{BenchArgs, ProcessorArgs, SessionArgs};
 use super::engine::{self, Source};
 use super::errors::{Failure, Kind};
 use super::output::{self, size};
@@ -134,12 +134,11 @@ struct Measured {
 fn measure(model: &Model, args: &BenchArgs, threads: usize, test: Test) -> Result<Measured, Failure> {
     let n = test.work.tokens();
     let options = SessionArgs {
-        threads: Some(threads),
         context: Some(test.depth + n),
         batch: args.batch,
         kv: args.kv,
         exact: false,
-        level: args.level,
+        processor: ProcessorArgs { threads: Some(threads), level: args.level },
     };
     let encodes = model.plan().is_encoder();
     let mut running = engine::session(model, &options, if encodes { n } else { 1 })?;

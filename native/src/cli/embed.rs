@@ -8,7 +8,6 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use motelm::{Pool, cpu, machine};
 use motelm_core::embed::{Embedder, Length, Options, Task, Tokens};
 use motelm_core::ops::matmul::Precision;
 use motelm_core::session;
@@ -81,8 +80,8 @@ pub fn embedder(args: &EncodeArgs) -> Result<Embedder, Failure> {
         session: session::Options {
             batch: args.batch,
             precision: if args.exact { Precision::Exact } else { Precision::Fast },
-            level: args.level.unwrap_or_else(cpu::detect),
-            exec: Arc::new(Pool::new(args.threads.unwrap_or_else(machine::physical_cores))),
+            level: args.processor.level(),
+            exec: Arc::new(args.processor.pool()),
             ..session::Options::default()
         },
     };

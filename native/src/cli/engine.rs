@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use motelm::{Pool, cpu, machine};
+use motelm::{Pool, machine};
 use motelm_core::exec::Executor;
 use motelm_core::gguf::File;
 use motelm_core::ops::matmul::Precision;
@@ -173,19 +173,14 @@ pub fn options(args: &SessionArgs, least_batch: usize, exec: Arc<Pool>) -> Optio
         batch: args.batch.max(least_batch),
         kv: args.kv.into(),
         precision: if args.exact { Precision::Exact } else { Precision::Fast },
-        level: args.level.unwrap_or_else(cpu::detect),
+        level: args.processor.level(),
         exec,
     }
 }
 
-/// Threads as the arguments say: by default one for each physical core.
-fn pool(args: &SessionArgs) -> Arc<Pool> {
-    Arc::new(Pool::new(args.threads.unwrap_or_else(machine::physical_cores)))
-}
-
 /// Makes a session, unless it would take more memory than this machine has left.
 pub fn session(model: &Model, args: &SessionArgs, least_batch: usize) -> Result<Running, Failure> {
-    let pool = pool(args);
+    let pool = Arc::new(args.processor.pool());
     let threads = pool.width();
     let options = options(args, least_batch, pool);
     let (batch, level) = (options.batch, options.level.name());
@@ -202,7 +197,7 @@ pub fn session(model: &Model, args: &SessionArgs, least_batch: usize) -> Result<
         return Err(Failure::new(Kind::Memory, what).hint(hint));
     }
     let session = Session::new(model, options)?;
-    Ok(Running { session, memory, batch, level, threads, asked_threads: args.threads })
+    Ok(Running { session, memory, batch, level, threads, asked_threads: args.processor.threads })
 }
 
 /// A seed that differs from run to run, short enough to be typed again.

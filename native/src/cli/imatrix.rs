@@ -81,12 +81,11 @@ fn read(session: &mut Session, piece: &[u32]) -> Result<(), Failure> {
 
 fn session_args(args: &ImatrixArgs, context: usize) -> SessionArgs {
     SessionArgs {
-        threads: args.threads,
         context: Some(context),
         batch: context,
         kv: Kv::F16,
         exact: false,
-        level: args.level,
+        processor: args.processor,
     }
 }
 

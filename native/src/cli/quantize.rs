@@ -11,7 +11,6 @@ use motelm::quantize::adapt::{Adapted, mean_error};
 use motelm::quantize::imatrix::Importance;
 use motelm::quantize::mix::Mix;
 use motelm::quantize::{Job, Loss, Options, QuantizeError};
-use motelm::{Pool, cpu, machine};
 use motelm_core::ErrorKind;
 use motelm_core::exec::Executor;
 use motelm_core::gguf::{File, TensorInfo};
@@ -29,7 +28,7 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         refuse_input_as_output(args, &file)?;
     }
     let importance = args.imatrix.as_deref().map(Importance::open).transpose()?;
-    let pool = Pool::new(args.threads.unwrap_or_else(machine::physical_cores));
+    let pool = args.processor.pool();
     let options = options(args, importance.as_ref(), &pool)?;
     let adapted = args.target_bpw.map(|bits| adapt(&file, &options, bits)).transpose()?;
     let job = match &adapted {
@@ -84,7 +83,7 @@ fn options<'a>(
         requantize: args.allow_requantize,
         keep_split: args.keep_split,
         measure: args.verbose || args.target_bpw.is_some(),
-        level: args.level.unwrap_or_else(cpu::detect),
+        level: args.processor.level(),
         exec,
     })
 }

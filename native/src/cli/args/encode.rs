@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use motelm_core::embed::Pooling;
-use motelm_core::simd::Level;
 
-use super::{level, positive};
+use super::{ProcessorArgs, positive};
 
 /// Which model makes vectors, and how.
 #[derive(Debug, Args)]
@@ -30,15 +29,11 @@ pub struct EncodeArgs {
     /// Tokens, of one text or several, that are worked on together; a text is never cut
     #[arg(short, long, value_name = "N", default_value = "512", value_parser = positive)]
     pub batch: usize,
-    /// Threads; no more than there are cores are used. Default: physical cores
-    #[arg(short, long, value_name = "N", value_parser = positive)]
-    pub threads: Option<usize>,
     /// Multiply decoded weights in f32 instead of with 8-bit activations: slow, for comparison
     #[arg(long)]
     pub exact: bool,
-    /// Instructions to use. Default: the best there are
-    #[arg(long, value_name = "NAME", value_parser = level)]
-    pub level: Option<Level>,
+    #[command(flatten)]
+    pub processor: ProcessorArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

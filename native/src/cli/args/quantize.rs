@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use motelm::quantize::Regex;
 use motelm_core::quant::Dtype;
-use motelm_core::simd::Level;
 
-use super::{ModelArg, level, positive};
+use super::{ModelArg, ProcessorArgs, positive};
 
 pub const QUANTIZE_EXAMPLES: &str = "\
 Examples:
@@ -60,12 +59,8 @@ pub struct QuantizeArgs {
     /// List all tensors: types, bytes, and what rounding lost
     #[arg(short, long)]
     pub verbose: bool,
-    /// Threads; no more than there are cores are used. Default: physical cores
-    #[arg(short, long, value_name = "N", value_parser = positive)]
-    pub threads: Option<usize>,
-    /// Instructions to use; all of them write the same bytes. Default: the best there are
-    #[arg(long, value_name = "NAME", value_parser = level)]
-    pub level: Option<Level>,
+    #[command(flatten)]
+    pub processor: ProcessorArgs,
 }
 
 pub const IMATRIX_EXAMPLES: &str = "\
@@ -89,12 +84,8 @@ pub struct ImatrixArgs {
     /// Tokens in a piece; each is read by itself
     #[arg(short, long, value_name = "N", default_value = "512", value_parser = positive)]
     pub context: usize,
-    /// Threads; no more than there are cores are used. Default: physical cores
-    #[arg(short, long, value_name = "N", value_parser = positive)]
-    pub threads: Option<usize>,
-    /// Instructions to use. Default: the best there are
-    #[arg(long, value_name = "NAME", value_parser = level)]
-    pub level: Option<Level>,
+    #[command(flatten)]
+    pub processor: ProcessorArgs,
 }
 
 fn weight_type(name: &str) -> Result<Dtype, String> {
