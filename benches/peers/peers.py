@@ -3,6 +3,7 @@
 
   peers.py setup                      builds llama.cpp (through llama-cpp-python) in a virtual environment
   peers.py run MODEL.gguf...          times both, prints a table, writes a dated record
+  peers.py start MODEL.gguf...        from nothing to the first token: time and memory of both, printed
 
 Read README.md beside this file first.
 """
@@ -12,6 +13,7 @@ import datetime
 import json
 import os
 import pathlib
+import resource
 import shlex
 import statistics
 import subprocess
@@ -36,30 +38,50 @@ def setup():
 # --- llama.cpp's side: a process of its own, one measurement for each line of input ---
 
 
-def serve(path, threads, prompt, generate, depth):
-    """Keeps the model open; answers every line with the seconds of a prompt and of a generation, behind `depth` tokens."""
-    begin = time.perf_counter()
+def load(path, threads, n_ctx):
+    """The module, a model and a context of it, and when the module was there."""
     import ctypes
-    import random
 
     import llama_cpp as llama
 
-    quiet = llama.llama_log_callback(lambda level, text, data: None)
-    llama.llama_log_set(quiet, ctypes.c_void_p(0))
+    load.quiet = llama.llama_log_callback(lambda level, text, data: None)
+    llama.llama_log_set(load.quiet, ctypes.c_void_p(0))
     llama.llama_backend_init()
-    imported = time.perf_counter()
+    imported = used()
     options = llama.llama_model_default_params()
     options.n_gpu_layers = 0
     model = llama.llama_model_load_from_file(path.encode(), options)
     if not model:
         sys.exit(f"llama.cpp does not open {path}")
     options = llama.llama_context_default_params()
-    options.n_ctx = depth + max(prompt, generate)
+    options.n_ctx = n_ctx
     options.n_batch = options.n_ubatch = 512
     options.n_threads = options.n_threads_batch = threads
     context = llama.llama_init_from_model(model, options)
     if not context:
         sys.exit(f"llama.cpp makes no context for {path}")
+    return llama, model, context, imported
+
+
+def used():
+    """Seconds by the clock and of CPU time, and the most memory in bytes, of this process so far."""
+    return time.perf_counter(), time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def first(path, threads, n_ctx):
+    """Seconds and memory from an idle Python to the first token."""
+    llama, _, context, before = load(path, threads, n_ctx)
+    if llama.llama_decode(context, llama.llama_batch_get_one((llama.llama_token * 1)(1), 1)) != 0:
+        sys.exit("llama_decode fails")
+    llama.llama_synchronize(context)
+    print(json.dumps([after - before for before, after in zip(before, used())]))
+
+
+def serve(path, threads, prompt, generate, depth):
+    """Keeps the model open; answers every line with the seconds of a prompt and of a generation, behind `depth` tokens."""
+    import random
+
+    llama, model, context, _ = load(path, threads, depth + max(prompt, generate))
     n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
     chance = random.Random(1)
     tokens = [chance.randrange(n_vocab) for _ in range(max(prompt, generate, depth, 1))]
@@ -90,10 +112,6 @@ def serve(path, threads, prompt, generate, depth):
         for token in tokens[:generate]:
             decode([token])
 
-    decode(tokens[:1])
-    llama.llama_synchronize(context)
-    first = time.perf_counter()
-    print(json.dumps({"import": imported - begin, "first_token": first - imported}), flush=True)
     for _ in sys.stdin:
         print(json.dumps({"pp": timed(lambda: read(prompt)), "tg": timed(write)}), flush=True)
 
@@ -102,7 +120,6 @@ class Llama:
     def __init__(self, path, *numbers):
         command = [PYTHON, __file__, "serve", path, *map(str, numbers)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.start = json.loads(self.process.stdout.readline())
 
     def measure(self):
         self.process.stdin.write("\n")
@@ -123,6 +140,17 @@ def mote(binary, path, threads, prompt, generate, depth):
     output = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
     results = {result["test"][:2]: result for result in json.loads(output)["results"]}
     return {test: (result["seconds"][0], result["cpu_seconds"][0]) for test, result in results.items()}
+
+
+def mote_first(binary, path, threads, context):
+    """Seconds by the clock and of CPU time, and the most memory in bytes, of a process that makes one token."""
+    command = [binary, "run", "-m", path, "-t", threads, "-c", context, "-n", 1, "--ignore-eos", "Once"]
+    begin = time.perf_counter()
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{shlex.join(map(str, command))} fails")
+    return time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 # --- both ---
@@ -191,10 +219,17 @@ def limits():
     return f"memory read {read}" + (f"; {peak['instruction']} {peak['rate'] / 1e9:.0f} GOP/s a thread" if peak else "")
 
 
+def llama_version():
+    version = PYTHON.exists() and shell(PYTHON, "-c", "import llama_cpp; print(llama_cpp.__version__)")
+    if not version:
+        sys.exit(f"{PYTHON} has no llama.cpp: `peers.py setup` builds it")
+    return version
+
+
 def run(args):
     started = datetime.datetime.now()
     load = [os.getloadavg()[0]]
-    version = shell(PYTHON, "-c", "import llama_cpp; print(llama_cpp.__version__)")
+    version = llama_version()
     # Files by name alone; the note has a line of its own.
     words = ["run", *(path.name for path in args.models), "--threads", ",".join(map(str, args.threads))]
     words += ["--prompt", str(args.prompt), "--generate", str(args.generate), "--depth", str(args.depth), "--rounds", str(args.rounds)]
@@ -233,25 +268,45 @@ def run(args):
     print(f"\n{busy}\nwritten to {target}")
 
 
+def start(args):
+    """Both engines' way from nothing to the first token, in turns."""
+    print(f"llama.cpp of llama-cpp-python {llama_version()}; medians of {args.rounds}; a context of {args.context}\n")
+    head = ["model", "threads", "engine", "clock s", "CPU s", "peak MiB"]
+    print("\n".join(map(line, (head, ["---"] * len(head)))))
+    for path in args.models:
+        for threads in args.threads:
+            runs = {"mote": [], "llama.cpp": []}
+            for _ in range(args.rounds):
+                runs["mote"].append(mote_first(args.mote, path, threads, args.context))
+                command = [PYTHON, __file__, "first", path, str(threads), str(args.context)]
+                runs["llama.cpp"].append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+            for engine, measured in runs.items():
+                clock, cpu, memory = (statistics.median(column) for column in zip(*measured))
+                print(line([path.stem, str(threads), engine, f"{clock:.3f}", f"{cpu:.3f}", f"{memory / 2**20:.0f}"]), flush=True)
+
+
 def main():
-    if sys.argv[1:2] == ["serve"]:
-        path, *numbers = sys.argv[2:]
-        return serve(path, *map(int, numbers))
+    if sys.argv[1:2] in (["serve"], ["first"]):
+        work, path, *numbers = sys.argv[1:]
+        return {"serve": serve, "first": first}[work](path, *map(int, numbers))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
     commands.add_parser("setup")
-    command = commands.add_parser("run")
-    command.add_argument("models", nargs="+", type=pathlib.Path)
-    command.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1])
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("models", nargs="+", type=pathlib.Path)
+    both.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1])
+    both.add_argument("--rounds", type=int, default=5)
+    both.add_argument("--mote", type=pathlib.Path, default=REPOSITORY / "target" / "release" / "mote")
+    command = commands.add_parser("start", parents=[both])
+    command.add_argument("--context", type=int, default=4096)
+    command = commands.add_parser("run", parents=[both])
     command.add_argument("--prompt", type=int, default=512)
     command.add_argument("--generate", type=int, default=128)
     command.add_argument("--depth", type=int, default=0, help="tokens that are in the context before")
-    command.add_argument("--rounds", type=int, default=5)
-    command.add_argument("--mote", type=pathlib.Path, default=REPOSITORY / "target" / "release" / "mote")
     command.add_argument("--record", help="file to write [benches/record/DATE.md]")
     command.add_argument("--note", help="what else there is to know")
     args = parser.parse_args()
-    setup() if args.command == "setup" else run(args)
+    {"setup": lambda _: setup(), "run": run, "start": start}[args.command](args)
 
 
 if __name__ == "__main__":
