@@ -35,13 +35,11 @@ pub mod cpu;
 pub mod machine;
 mod mmap;
 mod open;
-mod pool;
 pub mod quantize;
 pub mod shapes;
-mod sync;
 
+pub use motelm_pool::Pool;
 pub use open::{BUNDLED_NAME, OpenError, bundled, files, open};
-pub use pool::Pool;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -80,7 +80,7 @@ fn native(setup: &Setup) -> Result<(), Stop> {
 /// The pool alone, compiled against loom; that build lives in a folder of its own.
 fn loom(setup: &Setup) -> Result<(), Stop> {
     let mut cargo = setup.cargo();
-    cargo.args(["test", "-p", "motelm", "--lib", "interleavings", "--target-dir"]);
+    cargo.args(["test", "-p", "motelm-pool", "--lib", "interleavings", "--target-dir"]);
     run(cargo.arg(setup.target_dir().join("loom")).env("RUSTFLAGS", "--cfg loom"))
 }
 

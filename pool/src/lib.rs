@@ -1,17 +1,20 @@
-//! Threads that wait for work: the host's [`Executor`].
+//! Threads that wait for work: the host's [`Executor`]. They are spawned here, or where that is not possible, brought by
+//! the host: a browser's are workers that JavaScript starts on the memory of one module.
 //!
 //! A token takes hundreds of parallel steps of a few microseconds each, so handing one over must cost next to nothing
 //! while a generation runs, and the threads must not burn a core when nothing does. Workers therefore look for work in
 //! a loop for some ten microseconds and then sleep until they are woken. The calling thread does its share of every
 //! step, and closes the step when no task is left; a worker that wakes too late finds it closed and sleeps again.
 //!
-//! Everything turns on one word, [`Shared::state`]: the number of the step, whether it is open, and how many workers
+//! Everything turns on one word, `Shared::state`: the number of the step, whether it is open, and how many workers
 //! are inside. A worker enters by adding itself to an *open* step, in one atomic exchange; the caller publishes a step
 //! only when nobody is inside, and returns only when it has closed the step and everybody has left. So whoever is
 //! inside sees the caller's step, which stays as it is until the last one has left.
 //!
-//! Steps from several threads, or from inside a task, find the pool busy and run on their own thread.
-#![allow(unsafe_code)]
+//! Steps from several threads, or from inside a task, find the pool busy and run on their own thread. A step needs
+//! nobody but its caller: a worker that has not come yet, or that the system does not let run, is not waited for.
+
+mod sync;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{self, JoinHandle};
@@ -24,8 +27,12 @@ use std::sync::PoisonError;
 /// Persistent worker threads; dropping it ends them.
 pub struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    width: usize,
+    spawned: Vec<JoinHandle<()>>,
 }
+
+/// A thread's part in a pool.
+pub struct Worker(Arc<Shared>);
 
 /// How often a thread looks before it sleeps; with the processor's pause in between about 10 to 50 microseconds.
 const LOOKS: usize = if cfg!(loom) { 1 } else { 1000 };
@@ -71,6 +78,19 @@ impl Pool {
     }
 
     fn with_workers(workers: usize) -> Self {
+        let mut pool = Self::hosted(workers + 1);
+        let spawn = |i| {
+            let worker = pool.worker();
+            thread::Builder::new().name(format!("mote-{i}")).spawn(move || worker.work())
+        };
+        pool.spawned = (1..=workers).map_while(|i| spawn(i).ok()).collect();
+        pool.width = pool.spawned.len() + 1;
+        pool
+    }
+
+    /// A pool for at most `threads` threads, of which the calling one is the first. The host brings the others: each
+    /// is given a [`Pool::worker`].
+    pub fn hosted(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new((&|_| {}, 0)),
@@ -82,12 +102,19 @@ impl Pool {
             work: Condvar::new(),
             left: Condvar::new(),
         });
-        let spawn = |i| {
-            let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("mote-{i}")).spawn(move || shared.work())
-        };
-        let workers = (1..=workers).map_while(|i| spawn(i).ok()).collect();
-        Self { shared, workers }
+        Self { shared, width: threads.max(1), spawned: Vec::new() }
+    }
+
+    /// What one more thread calls [`Worker::work`] of.
+    pub fn worker(&self) -> Worker {
+        Worker(Arc::clone(&self.shared))
+    }
+}
+
+impl Worker {
+    /// A worker's life; returns when the pool is dropped.
+    pub fn work(self) {
+        self.0.work();
     }
 }
 
@@ -102,11 +129,11 @@ impl Default for Pool {
 // returns when the counter has reached `n` and everybody who took an index has left the step.
 unsafe impl Executor for Pool {
     fn width(&self) -> usize {
-        self.workers.len() + 1
+        self.width
     }
 
     fn run(&self, n: usize, task: &Task<'_>) {
-        if n <= 1 || self.workers.is_empty() || self.shared.busy.swap(true, Ordering::Acquire) {
+        if n <= 1 || self.width == 1 || self.shared.busy.swap(true, Ordering::Acquire) {
             return Inline.run(n, task);
         }
         self.shared.run(n, task);
@@ -119,7 +146,7 @@ impl Drop for Pool {
         // With the lock held, no worker is between its last look and its sleep.
         drop(self.shared.lock());
         self.shared.work.notify_all();
-        for worker in self.workers.drain(..) {
+        for worker in self.spawned.drain(..) {
             // Tasks' panics are caught, so a worker has nothing to throw.
             let _ = worker.join();
         }
@@ -332,6 +359,18 @@ mod tests {
                 count_each(&pool, 4);
             }
         }
+    }
+
+    #[test]
+    fn threads_of_the_host_may_come_late() {
+        let pool = Pool::hosted(3);
+        assert_eq!(pool.width(), 3);
+        count_each(&pool, 10);
+        let came: Vec<_> =
+            [pool.worker(), pool.worker()].map(|worker| thread::spawn(|| worker.work())).into();
+        (0..2000).for_each(|round| count_each(&pool, round % 40));
+        drop(pool);
+        came.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[test]
