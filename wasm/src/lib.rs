@@ -6,6 +6,7 @@
 //! Model         tokenizer, chat template, descriptions; makes Sessions and Embedders
 //! Session       a text in progress: start, step by step, probe, save and restore
 //! Embedder      vectors of texts, batch by batch
+//! work          what other threads call, in the build that has threads
 //! ```
 //! Options, messages and descriptions cross as JSON text, tokens as `Uint32Array`, vectors as `Float32Array`. Errors
 //! arrive as JavaScript `Error`s whose `code` is the engine's [`ErrorKind`](motelm_core::ErrorKind), or `Template`
@@ -19,19 +20,16 @@ mod load;
 mod model;
 mod options;
 mod session;
+mod threads;
 
 pub use embed::Embedder;
 pub use error::Failure;
 pub use load::{Head, Loader};
 pub use model::Model;
 pub use session::{Did, Session};
+pub use threads::{set_threads, work};
 
 use wasm_bindgen::prelude::*;
-
-/// Who runs the pieces of a step.
-fn executor() -> std::sync::Arc<dyn motelm_core::exec::Executor + Send + Sync> {
-    std::sync::Arc::new(motelm_core::exec::Inline)
-}
 
 /// The instructions that this build uses: `simd128` or `relaxed`.
 #[wasm_bindgen]

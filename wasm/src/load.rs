@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Result;
 use crate::model::Model;
-use crate::{describe, options};
+use crate::{describe, options, threads};
 
 /// What the beginning of a model file says; the weights are not needed.
 #[wasm_bindgen]
@@ -77,7 +77,7 @@ impl Head {
         let metadata = self.file.total_bytes() - weights;
         let vectors = self.plan.vector_bytes(&self.file);
         let tokenizer = tokenizer_bytes(&self.file);
-        let total = weights + metadata + vectors + tokenizer + memory.total();
+        let total = weights + metadata + vectors + tokenizer + memory.total() + threads::stacks();
         let longest = self.file.tensors().iter().max_by_key(|tensor| tensor.len);
         if let Some(tensor) = longest.filter(|tensor| tensor.len > isize::MAX as usize) {
             let what = format!("it has {} bytes; no tensor may have more than {}", tensor.len, isize::MAX);

@@ -94,7 +94,7 @@ pub(crate) fn session(json: &str) -> Result<session::Options> {
 }
 
 fn fresh() -> session::Options {
-    session::Options { batch: 256, exec: crate::executor(), ..Default::default() }
+    session::Options { batch: 256, exec: crate::threads::executor(), ..Default::default() }
 }
 
 /// What an embedder's session takes at most: room for a whole text, or for a batch of shorter ones.

@@ -1,6 +1,6 @@
 // MoteLM beside wllama 2.3.1 in Chromium: same file, same prompt, in turns. Prints medians and medians of ratios.
 //
-//   node run.mjs [--shapes FOLDER] [--models a.gguf,b.gguf] [--builds relaxed,simd128] [--threads 1,2]
+//   node run.mjs [--shapes FOLDER] [--models a.gguf,b.gguf] [--builds relaxed,simd128,threads] [--threads 1,2]
 //                [--pp 256] [--tg 64] [--rounds 5] [--alone] [--json FILE]
 import { createServer } from 'node:http';
 import { createReadStream, mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';

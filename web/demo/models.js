@@ -70,7 +70,8 @@ export async function load(next, { title, quietly = false } = {}) {
 function show() {
   if (!mote) return mark('', 'No model', 'Choose one');
   const { name, architecture, parameters, quantization } = mote.info;
-  mark('ready', name ?? architecture, `${count(parameters)} weights · ${quantization}`);
+  const { threads } = mote.running;
+  mark('ready', name ?? architecture, `${count(parameters)} weights · ${quantization} · ${threads} thread${threads === 1 ? '' : 's'}`);
   $('speed').textContent = '–';
   void vitals({ used: 0 });
 }

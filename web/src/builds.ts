@@ -10,19 +10,24 @@ import type { Build, EngineOptions } from './types.js';
 const EMBEDDED: Record<Build, () => Promise<{ default: string }>> = {
   simd128: () => import('./wasm/simd128.wasm.js'),
   relaxed: () => import('./wasm/relaxed.wasm.js'),
+  threads: () => import('./wasm/threads.wasm.js'),
 };
 
-/** A module, and which it is. */
-export interface Compiled {
+/** A build, and how many threads are to work in it. */
+export interface Choice {
   build: Build;
+  threads: number;
+}
+
+/** With its module. */
+export interface Compiled extends Choice {
   module: WebAssembly.Module;
 }
 
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
-/** Chooses a build, and compiles it once for all models of this page. */
-export async function compile(options: EngineOptions): Promise<Compiled> {
-  const build = choose(options);
+/** Compiles a build, once for all models of this page. */
+export async function compile({ build, threads }: Choice, options: EngineOptions): Promise<Compiled> {
   const key = `${build} ${options.wasmUrl ?? ''}`;
   let module = compiled.get(key);
   if (!module) {
@@ -30,13 +35,32 @@ export async function compile(options: EngineOptions): Promise<Compiled> {
     compiled.set(key, module);
     module.catch(() => compiled.delete(key));
   }
-  return { build, module: await module };
+  return { build, threads, module: await module };
 }
 
-/** The fastest build for this browser. */
-function choose({ build }: EngineOptions): Build {
+/** The fastest build for this browser, in a worker or not. */
+export function choose({ build, threads, wasmUrl }: EngineOptions, worker: boolean): Choice {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads > 0)) throw new MoteError('argument', `\`threads\` is ${threads}; expected a whole number above 0`);
   if (!runs(SIMD)) throw new MoteError('environment', 'this browser has no 128-bit WebAssembly vectors (simd128)');
-  return build ?? (runs(RELAXED) ? 'relaxed' : 'simd128');
+  const relaxed = runs(RELAXED);
+  // Threads wait for each other, which a page's own thread may not.
+  const may = worker && relaxed && typeof SharedArrayBuffer === 'function' && globalThis.crossOriginIsolated !== false;
+  if (build === 'threads' && !may) throw new MoteError('environment', 'threads need a cross-origin isolated page, a worker and relaxed SIMD');
+  const most = may ? Math.min(threads ?? usualThreads(), cores()) : 1;
+  // A single file is for one thread, unless it is said to be the other one.
+  const several = most > 1 && (wasmUrl === undefined || folder(new URL(wasmUrl, base())));
+  build ??= several ? 'threads' : relaxed ? 'relaxed' : 'simd128';
+  return { build, threads: build === 'threads' ? most : 1 };
+}
+
+/** Half of what counts as a core, since a core that does two things at once counts twice. */
+function usualThreads(): number {
+  return Math.min(8, Math.max(2, Math.floor(cores() / 2)));
+}
+
+/** Node 20 has no `navigator`. */
+function cores(): number {
+  return globalThis.navigator?.hardwareConcurrency ?? globalThis.process?.getBuiltinModule?.('node:os').availableParallelism() ?? 1;
 }
 
 async function embedded(build: Build): Promise<WebAssembly.Module> {
@@ -49,13 +73,17 @@ async function embedded(build: Build): Promise<WebAssembly.Module> {
 }
 
 async function fetched(url: URL, build: Build): Promise<WebAssembly.Module> {
-  if (url.pathname.endsWith('/')) url = new URL(`${build}.wasm`, url);
+  if (folder(url)) url = new URL(`${build}.wasm`, url);
   const response = await fetch(url).catch((cause: unknown) => {
     throw new MoteError('network', `${url} could not be fetched`, cause);
   });
   if (!response.ok) throw new MoteError('network', `${url}: ${response.status} ${response.statusText}`);
   const streams = response.headers.get('content-type')?.startsWith('application/wasm');
   return streams ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
+}
+
+function folder(url: URL): boolean {
+  return url.pathname.endsWith('/');
 }
 
 /** What relative addresses are relative to. */

@@ -2,7 +2,7 @@
  * The engine as the service sees it. This file alone knows the bindings: what they take and return as JSON text, and
  * what their errors are called.
  */
-import { Did, type Embedder, Head, Loader as Bytes, type Model as Weights, type Session, initSync } from '../wasm/simd128/motelm_wasm.js';
+import { Did, type Embedder, Head, Loader as Bytes, type Model as Weights, type Session, initSync, setThreads, work } from '../wasm/threads/motelm_wasm.js';
 import type { Compiled } from './builds.js';
 import { MoteError } from './error.js';
 import type { Embedding, Generating, Prompt } from './protocol.js';
@@ -14,17 +14,34 @@ export type Step =
   | { kind: 'token'; text: string }
   | { kind: 'done'; text: string; stopReason: StopReason };
 
+/** What a thread needs to work for an engine. */
+export interface Shared {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+}
+
 /** A module with its memory. */
 export class Engine {
-  private constructor(private readonly memory: WebAssembly.Memory) {}
+  private constructor(readonly shared: Shared) {}
 
-  static async start({ module }: Compiled): Promise<Engine> {
-    return new Engine(initSync({ module }).memory);
+  static start({ build, module, threads }: Compiled): Engine {
+    // The bindings are those of the build with threads, which makes its memory here. The others have their own.
+    const memory = build === 'threads' ? {} : { memory: new WebAssembly.Memory({ initial: 0 }) };
+    const engine = new Engine({ module, memory: initSync({ module, ...memory }).memory });
+    if (build === 'threads') setThreads(threads);
+    return engine;
+  }
+
+  /** Works for an engine in another worker, as one of its threads. Does not return. */
+  static help({ module, memory }: Shared, came: () => void): void {
+    initSync({ module, memory, thread_stack_size: STACK });
+    came();
+    work();
   }
 
   /** Bytes that the module holds. */
   get bytes(): number {
-    return this.memory.buffer.byteLength;
+    return this.shared.memory.buffer.byteLength;
   }
 }
 
@@ -194,6 +211,9 @@ export class Model {
     this.weights.free();
   }
 }
+
+/** Bytes of a thread's stack, as many as the first thread has. */
+const STACK = 1 << 20;
 
 function json(options: object): string {
   return JSON.stringify(options);

@@ -2,16 +2,17 @@
  * The asking side. A host owns a worker, or an engine in its own thread, and sees to it that every promise settles:
  * with an answer, with the error of an aborted signal, or with the end of the worker.
  */
-import { type Compiled, base, compile } from './builds.js';
+import { type Choice, choose, compile } from './builds.js';
 import { MoteError, check, unlessAborted } from './error.js';
 import type { Answer, Operation, Operations, Request } from './protocol.js';
-import type { EngineOptions } from './types.js';
-import script from './worker.js?text';
+import { spawn } from './spawn.js';
+import { Threads } from './threads.js';
+import type { EngineOptions, Running } from './types.js';
 
 /** The service, wherever it is. */
 interface Wire {
   readonly worker: boolean;
-  send(request: Request, transfer?: ArrayBuffer[]): void;
+  send(request: Request, transfer?: Transferable[]): void;
   close(): void;
 }
 
@@ -25,6 +26,7 @@ interface Waiting {
 interface Asking<O extends Operation> {
   signal?: AbortSignal | undefined;
   onEvent?: ((event: Operations[O]['event'], id: number) => void) | undefined;
+  transfer?: Transferable[];
 }
 
 export class Host {
@@ -35,22 +37,41 @@ export class Host {
   private wire!: Wire;
   private hold: (busy: boolean) => void = () => {};
   private readonly freed = new AbortController();
+  private chosen!: Choice;
+  private others: Threads | undefined;
 
-  private constructor(readonly engine: Omit<Compiled, 'module'>) {}
+  private constructor(private readonly options: EngineOptions) {}
 
   /** Starts an engine. */
   static async start(options: EngineOptions, signal: AbortSignal | undefined): Promise<Host> {
     check(signal);
-    const { module, ...engine } = await unlessAborted(compile(options), signal);
-    const host = new Host(engine);
+    const host = new Host(options);
     try {
       host.wire = await unlessAborted(host.connect(options), signal);
-      await host.ask('start', { ...engine, module }, { signal });
+      host.chosen = choose(options, host.worker);
+      const compiled = await unlessAborted(compile(host.chosen, options), signal);
+      await host.ask('start', compiled, { signal });
     } catch (error) {
       host.close(MoteError.from(error, 'environment'));
+      // Some systems refuse a shared memory; unless this build was asked for, it goes without.
+      if (host.chosen?.build === 'threads' && options.build === undefined && !signal?.aborted) return Host.start({ ...options, threads: 1 }, signal);
       throw host.ended;
     }
     return host;
+  }
+
+  /** Brings the engine's other threads; settles when they work. */
+  async bringThreads(): Promise<void> {
+    const wanted = this.chosen.threads - 1;
+    if (wanted === 0) return;
+    this.others = new Threads(wanted, this.options, (lock) => this.watch(lock), (message) => this.crashed(`a thread: ${message}`));
+    const { ports, come } = this.others;
+    await this.ask('share', { ports }, { transfer: ports });
+    await come;
+  }
+
+  get running(): Running {
+    return { build: this.chosen.build, worker: this.worker, threads: 1 + (this.others?.count ?? 0) };
   }
 
   get worker(): boolean {
@@ -63,7 +84,7 @@ export class Host {
   }
 
   /** Asks for one thing. */
-  ask<O extends Operation>(op: O, ask: Operations[O]['ask'], { signal, onEvent }: Asking<O> = {}): Promise<Operations[O]['answer']> {
+  ask<O extends Operation>(op: O, ask: Operations[O]['ask'], { signal, onEvent, transfer }: Asking<O> = {}): Promise<Operations[O]['answer']> {
     if (this.ended) return Promise.reject(this.ended);
     if (signal?.aborted) return Promise.reject(MoteError.aborted(signal));
     const id = ++this.lastId;
@@ -76,7 +97,7 @@ export class Host {
       this.waiting.set(id, { resolve: resolve as (value: unknown) => void, reject, ...(onEvent && { onEvent }) });
       signal?.addEventListener('abort', aborted);
       this.hold(true);
-      this.wire.send({ op, id, ask } as Request);
+      this.wire.send({ op, id, ask } as Request, transfer);
     }).finally(() => {
       this.waiting.delete(id);
       if (this.waiting.size === 0) this.hold(false);
@@ -96,6 +117,7 @@ export class Host {
     this.ended = why;
     this.freed.abort();
     (this.wire as Wire | undefined)?.close();
+    this.others?.close();
     for (const { reject } of [...this.waiting.values()]) reject(why);
   }
 
@@ -153,50 +175,4 @@ export class Host {
     const service = new Service((answer) => this.receive(answer), 'page');
     return { worker: false, send: (request) => void service.receive(request), close: () => service.close() };
   }
-}
-
-interface Spawned {
-  send(request: Request, transfer?: ArrayBuffer[]): void;
-  listen(onAnswer: (answer: Answer) => void, onDeath: (message: string) => void): void;
-  close(): void;
-  /** Whether the process should wait for it. */
-  hold?(busy: boolean): void;
-}
-
-/** A worker of this platform's kind, or nothing where there is none. */
-function spawn({ workerUrl }: EngineOptions): Spawned | undefined {
-  if (typeof Worker === 'function') {
-    const blob = workerUrl === undefined ? URL.createObjectURL(new Blob([script], { type: 'text/javascript' })) : undefined;
-    // The script is a classic one; Deno, which has no such workers, takes it as a module.
-    const type = 'Deno' in globalThis ? 'module' : 'classic';
-    const worker = new Worker(blob ?? new URL(workerUrl!, base()), { name: 'motelm', type });
-    return {
-      send: (request, transfer = []) => worker.postMessage(request, transfer),
-      listen(onAnswer, onDeath) {
-        worker.onmessage = ({ data }: MessageEvent<Answer>) => {
-          if (blob) URL.revokeObjectURL(blob);
-          onAnswer(data);
-        };
-        worker.onerror = (event) => {
-          event.preventDefault();
-          onDeath(event.message || 'the worker could not start');
-        };
-      },
-      close: () => worker.terminate(),
-    };
-  }
-  // Found this way, bundlers do not look for it.
-  const threads = globalThis.process?.getBuiltinModule?.('node:worker_threads');
-  if (!threads) return undefined;
-  const worker = workerUrl === undefined ? new threads.Worker(script, { eval: true }) : new threads.Worker(new URL(workerUrl));
-  return {
-    send: (request, transfer = []) => worker.postMessage(request, transfer),
-    listen(onAnswer, onDeath) {
-      worker.on('message', onAnswer);
-      worker.on('error', (error: Error) => onDeath(error.message));
-      worker.on('exit', () => onDeath('the worker ended'));
-    },
-    close: () => void worker.terminate(),
-    hold: (busy) => (busy ? worker.ref() : worker.unref()),
-  };
 }

@@ -30,7 +30,7 @@ export class Mote {
   static async load(source: Source, options: LoadOptions = {}): Promise<Mote> {
     return withHost(source, options, async (host, files) => {
       const { context, memoryLimit } = options;
-      const info = await read(host, 'load', files, { room: { context, memoryLimit } }, options);
+      const [info] = await Promise.all([read(host, 'load', files, { room: { context, memoryLimit } }, options), host.bringThreads()]);
       return new Mote(host, info);
     });
   }
@@ -120,7 +120,7 @@ export class Mote {
 
   /** How it runs here. */
   get running(): Running {
-    return { ...this.host.engine, worker: this.host.worker };
+    return this.host.running;
   }
 
   /** Whether it was unloaded, or has crashed. */

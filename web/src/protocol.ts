@@ -27,6 +27,10 @@ export interface Room {
 /** Everything one can ask for: what is asked, what is answered, what is told in between. */
 export interface Operations {
   start: { ask: Compiled; answer: void; event: never };
+  /** Sends the engine's module and memory through each port, to the workers that will be its threads. */
+  share: { ask: { ports: MessagePort[] }; answer: void; event: never };
+  /** Makes this worker a thread of the engine behind `port`: there is an event when it has come, and no answer. */
+  help: { ask: { port: MessagePort }; answer: void; event: 'came' };
   load: { ask: { files: Portable[]; fetching: Fetching; room: Room }; answer: Info; event: LoadEvent };
   inspect: { ask: { files: Portable[]; fetching: Fetching }; answer: Inspection; event: LoadEvent };
   plan: { ask: { files: Portable[]; fetching: Fetching; room: Room }; answer: Plan; event: LoadEvent };

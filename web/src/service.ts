@@ -5,7 +5,7 @@
  * stays alive when it shares its thread with the engine.
  */
 import { Beginning } from './beginning.js';
-import { Engine, Header, Loader, type Model } from './engine.js';
+import { Engine, Header, Loader, type Model, type Shared } from './engine.js';
 import { MoteError, check, unlessAborted } from './error.js';
 import { judge, unfit } from './fit.js';
 import { Reporter } from './progress.js';
@@ -80,8 +80,13 @@ export class Service {
   }
 
   private readonly handlers: Handlers = {
-    start: async (compiled) => {
-      this.engine = await Engine.start(compiled);
+    start: (compiled) => {
+      this.engine = Engine.start(compiled);
+    },
+    share: ({ ports }) => ports.forEach((port) => port.postMessage(this.started.shared)),
+    help: async ({ port }, { tell }) => {
+      const shared = await new Promise<Shared>((arrived) => (port.onmessage = ({ data }) => arrived(data)));
+      Engine.help(shared, () => tell('came'));
     },
     load: async ({ files, fetching, room }, task) => {
       // Of a split model, all headers must be known before any weights are read. What is pumped comes only once.

@@ -16,8 +16,8 @@ export type SingleSource = string | URL | Blob | ArrayBuffer | Uint8Array | Read
 /** Where a model comes from. An array holds the files of a split model in their order. */
 export type Source = SingleSource | SingleSource[];
 
-/** A compiled form of the engine. */
-export type Build = 'simd128' | 'relaxed';
+/** A compiled form of the engine. `threads` has the instructions of `relaxed`. */
+export type Build = 'simd128' | 'relaxed' | 'threads';
 
 /** How far loading is. */
 export interface Progress {
@@ -41,6 +41,12 @@ export interface EngineOptions {
   wasmUrl?: string | URL;
   /** Which build to use; by default the fastest that runs here. */
   build?: Build;
+  /**
+   * How many threads may work at once, where the page is cross-origin isolated (a worker and relaxed SIMD are needed,
+   * too); elsewhere it is one. By default half of `navigator.hardwareConcurrency`, which counts what a core can do on
+   * the side as a core of its own, but at least two where there are two, and at most eight.
+   */
+  threads?: number;
 }
 
 /** How to read from a URL. */
@@ -103,13 +109,15 @@ export interface Info {
 export interface Running {
   build: Build;
   worker: boolean;
+  /** Threads that work on it. */
+  threads: number;
 }
 
 /** Bytes of memory. */
 export interface Memory {
   /** The weights as they lie in the file. */
   weights: number;
-  /** Vocabulary, metadata and small vectors. */
+  /** Vocabulary, metadata, small vectors, and the stacks of threads. */
   tables: number;
   /** Keys, values and buffers of the text in progress. */
   session: number;

@@ -74,6 +74,9 @@ export async function blank(context, origin, mode = 'plain') {
     globalThis.motelm = await import('../web/dist/index.js');
     // What a test asks of a promise that may fail.
     globalThis.outcome = (promise) => promise.then((value) => ({ value }), ({ code, name, message }) => ({ code, name, message }));
+    // Whether it has relaxed vectors: `i32.const 0; i8x16.splat` twice, and `i8x16.relaxed_swizzle`.
+    const code = [65, 0, 253, 15, 65, 0, 253, 15, 253, 128, 2];
+    globalThis.relaxed = WebAssembly.validate(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, ...code, 11]));
     globalThis.story = { temperature: 0.6, topK: 40, seed: 42, maxTokens: 30 };
   });
   return page;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { openAsBlob } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import test from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -24,6 +25,19 @@ test('every source, in a worker thread or in this one, tells the same story', as
     mote.unload();
   }
   assert.equal(told.size, 1);
+});
+
+test('threads tell the story that one does', async () => {
+  const told = [];
+  for (const threads of [1, 2]) {
+    const mote = await Mote.load(PATH, { threads });
+    told.push({ text: await mote.generate('Once upon a time, '.repeat(20), story).text(), ...mote.running });
+    if (threads === 1) mote.unload(); // The other must not keep the process.
+  }
+  // Node 20 has no relaxed vectors, and no threads for it.
+  const one = told[0].build;
+  assert.deepEqual(told.map(({ build, threads }) => `${build} ${threads}`), [`${one} 1`, one === 'relaxed' && availableParallelism() > 1 ? 'threads 2' : `${one} 1`]);
+  assert.equal(told[0].text, told[1].text);
 });
 
 test('errors have codes, and a model can be abandoned', async () => {

@@ -1,6 +1,6 @@
 //! The parts: what each one needs and how it runs, in the order of the test command.
 
-use crate::setup::{Setup, Stop, output, run};
+use crate::setup::{Setup, Stop, THREADS_FLAGS, Target, output, run};
 use std::fs;
 
 /// One way to test.
@@ -133,7 +133,7 @@ fn wasm_needs(setup: &Setup) -> Result<(), Stop> {
     setup.wasm_bindgen().map(drop)
 }
 
-/// As each module of the package is built. `tests/webdriver.json` says how Chromium is started.
+/// As the modules of the package for one thread are built. `tests/webdriver.json` says how Chromium is started.
 fn wasm(setup: &Setup) -> Result<(), Stop> {
     BUILDS.iter().try_for_each(|(_, flags)| wasm_build(setup, flags))
 }
@@ -154,6 +154,21 @@ const BROWSER_TESTS: [&str; 6] = ["bindings", "quants", "kernels", "tokenizers",
 /// What browsers may have beyond the baseline; each is a module of its own in the package.
 const BUILDS: [(&str, &str); 2] =
     [("simd128", "-Ctarget-feature=+simd128"), ("relaxed", "-Ctarget-feature=+simd128,+relaxed-simd")];
+
+/// The module for several threads, which share a memory that JavaScript makes. The exports are what `wasm-bindgen`
+/// needs to give each thread its own stack and thread-local values.
+const THREADS: [&str; 10] = [
+    "-Ctarget-feature=+simd128,+relaxed-simd",
+    THREADS_FLAGS,
+    "-Clink-arg=--shared-memory",
+    "-Clink-arg=--import-memory",
+    "-Clink-arg=--max-memory=4294967296",
+    "-Clink-arg=--export=__heap_base",
+    "-Clink-arg=--export=__wasm_init_tls",
+    "-Clink-arg=--export=__tls_size",
+    "-Clink-arg=--export=__tls_align",
+    "-Clink-arg=--export=__tls_base",
+];
 
 fn page_needs(setup: &Setup) -> Result<(), Stop> {
     setup.program("chromium", &["chromium"])?;
@@ -200,14 +215,18 @@ fn web_needs(setup: &Setup) -> Result<(), Stop> {
 /// The engine, the bindings around it, the TypeScript on top.
 fn build_web(setup: &Setup) -> Result<(), Stop> {
     for (name, flags) in BUILDS {
-        let mut cargo = setup.target(BROWSER)?.cargo(setup, "build", flags);
-        run(cargo.args(["--profile", "wasm", "-p", "motelm-wasm"]))?;
-        let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
-        bindgen.args(["--target", "web", "--out-dir", &format!("web/wasm/{name}")]);
-        bindgen.args(["--remove-name-section", "--remove-producers-section"]); // a tenth of the module
-        run(bindgen.arg(setup.target_dir().join(BROWSER).join("wasm/motelm_wasm.wasm")))?;
+        build_module(setup, name, setup.target(BROWSER)?, flags)?;
     }
+    build_module(setup, "threads", setup.threads_target(BROWSER)?, &THREADS.join(" "))?;
     run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
+}
+
+fn build_module(setup: &Setup, name: &str, target: Target, flags: &str) -> Result<(), Stop> {
+    run(target.cargo(setup, "build", flags).args(["--profile", "wasm", "-p", "motelm-wasm"]))?;
+    let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
+    bindgen.args(["--target", "web", "--out-dir", &format!("web/wasm/{name}")]);
+    bindgen.args(["--remove-name-section", "--remove-producers-section"]); // a tenth of the module
+    run(bindgen.arg(setup.target_dir().join(BROWSER).join("wasm/motelm_wasm.wasm")))
 }
 
 const ARM: &str = "aarch64-unknown-linux-gnu";

@@ -1,8 +1,9 @@
 //! What the parts need beyond a Rust toolchain, and how it comes onto this machine.
 //!
 //! Everything is looked for first and installed second: programs through apt, a target's standard library through
-//! rustup or else built from Debian's library source, `wasm-bindgen` through cargo. What is built or downloaded lies
-//! in `~/.cache/motelm` (or `MOTE_CACHE`), so a second checkout finds it. What cannot be had is a [`Stop::Skipped`].
+//! rustup or else built from Debian's library source, `wasm-bindgen` through cargo. Nobody distributes a library for
+//! WebAssembly with threads: that one is always built, from rustup's source or Debian's. What is built or downloaded
+//! lies in `~/.cache/motelm` (or `MOTE_CACHE`), so a second checkout finds it. What cannot be had is a [`Stop::Skipped`].
 
 use std::env;
 use std::ffi::OsStr;
@@ -30,6 +31,9 @@ pub struct Setup {
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
 const DEBIAN_RUST: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22"];
+
+/// What WebAssembly needs for threads, in the standard library as in what is linked to it.
+pub const THREADS_FLAGS: &str = "-Ctarget-feature=+atomics,+bulk-memory,+mutable-globals";
 
 /// The linker that a target's standard library is linked with, where it is not the compiler's own choice.
 const LINKERS: [(&str, &str); 2] = [
@@ -73,42 +77,66 @@ impl Setup {
 
     /// Makes sure that code can be compiled for `triple`.
     pub fn target(&self, triple: &str) -> Result<Target, Stop> {
-        let with = |sysroot| Ok(Target { triple: triple.into(), sysroot });
+        let ready = || Target { triple: triple.into(), compiler: Compiler::Rustup, sysroot: None };
         if rustup_has(triple) {
-            return with(None);
+            return Ok(ready());
         }
-        if let Some(sysroot) = self.sysroot().ok().filter(|sysroot| library(sysroot, triple).exists()) {
-            return with(Some(sysroot));
+        if let Some(sysroot) = self.sysroot(Compiler::Debian, "").filter(|it| library(it, triple).exists()) {
+            return Ok(Target { triple: triple.into(), compiler: Compiler::Debian, sysroot: Some(sysroot) });
         }
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", triple]).env("RUST_BACKTRACE", "0");
         if on_path("rustup") && run(&mut rustup).is_ok() && rustup_has(triple) {
-            return with(None);
+            return Ok(ready());
         }
         println!("rustup has no standard library for {triple}: building it from Debian's source");
-        if !Path::new(DEBIAN_LIBRARY).exists() || !Path::new(DEBIAN_RUSTC).exists() {
-            apt(&format!("the standard library of {triple} is missing"), &DEBIAN_RUST)?;
+        self.built_target(Compiler::Debian, triple, "", "")
+    }
+
+    /// Makes sure that WebAssembly for several threads in one memory can be compiled.
+    pub fn threads_target(&self, triple: &str) -> Result<Target, Stop> {
+        let mut rustup = Command::new("rustup");
+        rustup.args(["component", "add", "rust-src"]);
+        let has_source = || Compiler::Rustup.source().exists();
+        let rustup = has_source() || (on_path("rustup") && run(&mut rustup).is_ok() && has_source());
+        let compiler = if rustup { Compiler::Rustup } else { Compiler::Debian };
+        self.built_target(compiler, triple, "-threads", THREADS_FLAGS)
+    }
+
+    /// A target whose standard library is compiled here, with `flags`, once for each version of the compiler.
+    fn built_target(
+        &self,
+        compiler: Compiler,
+        triple: &str,
+        kind: &str,
+        flags: &str,
+    ) -> Result<Target, Stop> {
+        if compiler == Compiler::Debian && !(compiler.source().exists() && Path::new(DEBIAN_RUSTC).exists()) {
+            apt(&format!("the standard library of {triple}{kind} is missing"), &DEBIAN_RUST)?;
         }
-        let sysroot = self.sysroot()?;
-        self.build_library(triple, &library(&sysroot, triple))?;
-        with(Some(sysroot))
+        let sysroot = self.sysroot(compiler, kind);
+        let sysroot = sysroot.ok_or_else(|| Stop::Failed(format!("{} has no version", compiler.rustc())))?;
+        let home = library(&sysroot, triple);
+        if !home.exists() {
+            self.build_library(compiler, triple, flags, &home)?;
+        }
+        Ok(Target { triple: triple.into(), compiler, sysroot: Some(sysroot) })
     }
 
-    /// Where the libraries lie that are built for this version of Debian's compiler.
-    fn sysroot(&self) -> Result<PathBuf, Stop> {
-        let version = output(Command::new(DEBIAN_RUSTC).arg("--version"))?;
-        let version = version.split_whitespace().nth(1).unwrap_or("unknown");
-        Ok(self.cache.join(format!("sysroot-{version}")))
+    /// Where the libraries of one kind lie that are built for this version of a compiler, if it is there.
+    fn sysroot(&self, compiler: Compiler, kind: &str) -> Option<PathBuf> {
+        let version = output(Command::new(compiler.rustc()).arg("--version")).ok()?;
+        Some(self.cache.join(format!("sysroot-{}{kind}", version.split_whitespace().nth(1)?)))
     }
 
-    /// Builds the standard library of `triple` from Debian's source into the folder `home`.
-    fn build_library(&self, triple: &str, home: &Path) -> Result<(), Stop> {
+    /// Builds the standard library of `triple` from its source into the folder `home`.
+    fn build_library(&self, compiler: Compiler, triple: &str, flags: &str, home: &Path) -> Result<(), Stop> {
         // Microcontrollers have no operating system for `std`; rustup gives them these crates, too.
         let bare = triple.ends_with("-none-eabihf");
         let build = self.cache.join(format!("build-{triple}-{}", std::process::id()));
-        let mut cargo = Debian::cargo(self);
+        let mut cargo = compiler.cargo(self);
         cargo
-            .current_dir(DEBIAN_LIBRARY)
+            .current_dir(compiler.source())
             .args([
                 "build",
                 "--release",
@@ -122,7 +150,7 @@ impl Setup {
             .arg("--target-dir")
             .arg(&build)
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTFLAGS", "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes")
+            .env("RUSTFLAGS", format!("-Zforce-unstable-if-unmarked -Cembed-bitcode=yes {flags}"))
             .env("__CARGO_DEFAULT_LIB_METADATA", "stable");
         if let Some(linker) = linker(triple) {
             cargo.env(target_variable(triple, "LINKER"), linker);
@@ -181,7 +209,8 @@ impl Setup {
 /// A target that code can be compiled for.
 pub struct Target {
     triple: String,
-    /// Where its standard library lies, when Debian's compiler is the one to use.
+    compiler: Compiler,
+    /// Where its standard library lies, when the compiler's own is not the one to use.
     sysroot: Option<PathBuf>,
 }
 
@@ -191,13 +220,10 @@ impl Target {
     /// The subcommand comes first, then `--target`; callers go on from there.
     pub fn cargo(&self, setup: &Setup, subcommand: &str, flags: &str) -> Command {
         let mut flags = flags.to_owned();
-        let mut cargo = match &self.sysroot {
-            None => setup.cargo(),
-            Some(sysroot) => {
-                flags.push_str(&format!(" --sysroot={}", sysroot.display()));
-                Debian::cargo(setup)
-            }
-        };
+        if let Some(sysroot) = &self.sysroot {
+            flags.push_str(&format!(" --sysroot={}", sysroot.display()));
+        }
+        let mut cargo = self.compiler.cargo(setup);
         cargo.args([subcommand, "--target", &self.triple]).env(self.variable("RUSTFLAGS"), flags.trim());
         if let Some(linker) = linker(&self.triple) {
             cargo.env(self.variable("LINKER"), linker);
@@ -211,15 +237,44 @@ impl Target {
     }
 }
 
-/// The compiler in Debian's packages.
-struct Debian;
+/// Whose compiler; each has the source of the library that fits it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compiler {
+    /// The one that this program was compiled with.
+    Rustup,
+    /// The one in Debian's packages.
+    Debian,
+}
 
-impl Debian {
-    /// Its cargo, kept from rustup's: this program itself was started by a cargo that left its traces.
-    fn cargo(setup: &Setup) -> Command {
-        let mut cargo = setup.command("/usr/bin/cargo");
-        cargo.env("RUSTC", DEBIAN_RUSTC).env_remove("LD_LIBRARY_PATH").env_remove("RUSTUP_TOOLCHAIN");
-        cargo
+impl Compiler {
+    fn cargo(self, setup: &Setup) -> Command {
+        match self {
+            Self::Rustup => setup.cargo(),
+            Self::Debian => {
+                // Kept from rustup's: this program itself was started by a cargo that left its traces.
+                let mut cargo = setup.command("/usr/bin/cargo");
+                cargo.env("RUSTC", DEBIAN_RUSTC).env_remove("LD_LIBRARY_PATH").env_remove("RUSTUP_TOOLCHAIN");
+                cargo
+            }
+        }
+    }
+
+    fn rustc(self) -> &'static str {
+        match self {
+            Self::Rustup => "rustc",
+            Self::Debian => DEBIAN_RUSTC,
+        }
+    }
+
+    /// The library's source, if it is installed.
+    fn source(self) -> PathBuf {
+        match self {
+            Self::Rustup => {
+                let sysroot = output(Command::new("rustc").args(["--print", "sysroot"])).unwrap_or_default();
+                Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library")
+            }
+            Self::Debian => DEBIAN_LIBRARY.into(),
+        }
     }
 }
 
