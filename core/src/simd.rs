@@ -116,7 +116,7 @@ pub use avx512::Avx512;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use dotprod::Dotprod;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub use narrow::{Narrow, SignedWeights};
+pub use narrow::{Dots, DotsKernel, Narrow};
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use neon::Neon;
 pub use scalar::Scalar;

@@ -22,6 +22,8 @@ pub trait Lanes: Quantized {
     type Block: Copy;
     /// Whether the integers have signs.
     const SIGN: Sign;
+    /// Their bits: 8 with a sign, at most 6 without.
+    const BITS: u32;
     /// `Some(n)` when every minimum is `n` times its scale, so that a weight is `scale * (q - n)`.
     const OFFSET: Option<i32>;
 
@@ -155,10 +157,14 @@ fn dot_step<F: Lanes, I: Isa>(isa: I, blocks: &[F::Block], n: usize, x: &Step, s
 /// 256 weights of one row in no format any more: what a tile takes in one step.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
-struct Unpacked {
-    q: [[u8; 32]; 8],
-    scale: [[f32; 8]; 2],
-    min: [[f32; 8]; 2],
+pub(crate) struct Unpacked {
+    pub q: [[u8; 32]; 8],
+    pub scale: [[f32; 8]; 2],
+    pub min: [[f32; 8]; 2],
+}
+
+impl Unpacked {
+    pub const ZERO: Self = Self { q: [[0; 32]; 8], scale: [[0.0; 8]; 2], min: [[0.0; 8]; 2] };
 }
 
 /// Rows unpacked together: each activation that is loaded meets this many weights.
@@ -172,7 +178,7 @@ const PIECE: usize = 8;
 pub(crate) fn tokens<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
     let Rows { w, x, first, out } = rows;
     let n_steps = w.cols().div_ceil(STEP);
-    let mut piece = [[Unpacked { q: [[0; 32]; 8], scale: [[0.0; 8]; 2], min: [[0.0; 8]; 2] }; PIECE]; ROWS];
+    let mut piece = [[Unpacked::ZERO; PIECE]; ROWS];
     for r in (0..out.width()).step_by(ROWS) {
         let n_rows = ROWS.min(out.width() - r);
         for start in (0..n_steps).step_by(PIECE) {
@@ -207,7 +213,7 @@ pub(crate) fn tokens<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
 
 /// Unpacks steps `start..` of a row; what is past the row's end has scale 0.
 #[inline(always)]
-fn unpack<F: Lanes, I: Isa>(isa: I, row: &[F::Block], start: usize, piece: &mut [Unpacked]) {
+pub(crate) fn unpack<F: Lanes, I: Isa>(isa: I, row: &[F::Block], start: usize, piece: &mut [Unpacked]) {
     let per_step = STEP / F::BLOCK;
     for (blocks, to) in row[start * per_step..].chunks(per_step).zip(piece) {
         let n = blocks.len() * F::BLOCK / 32;

@@ -89,6 +89,7 @@ impl Ternary for I2_S {}
 impl Lanes for I2_S {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 2;
     const OFFSET: Option<i32> = Some(1);
 
     #[inline(always)]

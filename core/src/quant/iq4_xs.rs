@@ -81,6 +81,7 @@ impl Quantized for IQ4_XS {
 impl Lanes for IQ4_XS {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
     const OFFSET: Option<i32> = Some(0);
 
     #[inline(always)]

@@ -92,6 +92,7 @@ impl Quantized for MXFP4 {
 impl Lanes for MXFP4 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
     const OFFSET: Option<i32> = Some(0);
 
     #[inline(always)]

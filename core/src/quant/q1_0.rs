@@ -62,6 +62,7 @@ impl Quantized for Q1_0 {
 impl Lanes for Q1_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 1;
     const OFFSET: Option<i32> = None;
 
     #[inline(always)]

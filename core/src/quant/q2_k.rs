@@ -66,6 +66,7 @@ impl Quantized for Q2_K {
 impl Lanes for Q2_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 2;
     const OFFSET: Option<i32> = None;
 
     #[inline(always)]

@@ -85,6 +85,7 @@ impl Quantized for Q3_K {
 impl Lanes for Q3_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 3;
     const OFFSET: Option<i32> = Some(4);
 
     #[inline(always)]

@@ -68,6 +68,7 @@ impl Quantized for Q4_0 {
 impl Lanes for Q4_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 4;
     const OFFSET: Option<i32> = Some(8);
 
     #[inline(always)]

@@ -62,6 +62,7 @@ impl Quantized for Q4_1 {
 impl Lanes for Q4_1 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 4;
     const OFFSET: Option<i32> = None;
 
     #[inline(always)]

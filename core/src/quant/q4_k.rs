@@ -104,6 +104,7 @@ impl Quantized for Q4_K {
 impl Lanes for Q4_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 4;
     const OFFSET: Option<i32> = None;
 
     #[inline(always)]

@@ -81,6 +81,7 @@ impl Quantized for Q5_0 {
 impl Lanes for Q5_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 5;
     const OFFSET: Option<i32> = Some(16);
 
     #[inline(always)]

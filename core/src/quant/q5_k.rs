@@ -64,6 +64,7 @@ impl Quantized for Q5_K {
 impl Lanes for Q5_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 5;
     const OFFSET: Option<i32> = None;
 
     #[inline(always)]

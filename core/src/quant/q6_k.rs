@@ -74,6 +74,7 @@ impl Quantized for Q6_K {
 impl Lanes for Q6_K {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 6;
     const OFFSET: Option<i32> = Some(32);
 
     #[inline(always)]

@@ -61,6 +61,7 @@ impl Quantized for Q8_0 {
 impl Lanes for Q8_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
     const OFFSET: Option<i32> = Some(0);
 
     #[inline(always)]

@@ -87,6 +87,7 @@ impl Ternary for TQ1_0 {}
 impl Lanes for TQ1_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 2;
     const OFFSET: Option<i32> = Some(1);
 
     #[inline(always)]

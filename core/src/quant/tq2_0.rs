@@ -63,6 +63,7 @@ impl Ternary for TQ2_0 {}
 impl Lanes for TQ2_0 {
     type Block = [u8; Self::BYTES];
     const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 2;
     const OFFSET: Option<i32> = Some(1);
 
     #[inline(always)]

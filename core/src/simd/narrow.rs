@@ -23,44 +23,40 @@ pub trait Narrow: Isa {
     fn mul_add_narrow(self, a: Self::F32x4, b: Self::F32x4, c: Self::F32x4) -> Self::F32x4;
     /// `c - a * b`.
     fn neg_mul_add_narrow(self, a: Self::F32x4, b: Self::F32x4, c: Self::F32x4) -> Self::F32x4;
-    /// `x` in every lane.
-    fn splat_i32_narrow(self, x: i32) -> Self::I32x4;
     /// Converts from integers below 2^24, exactly.
     fn float_i32_narrow(self, v: Self::I32x4) -> Self::F32x4;
-
-    /// How [`Narrow::dots`] wants weights that have signs.
-    fn signed_weights(self) -> SignedWeights;
-    /// Lays 32 bytes of each of eight rows side by side, in the order that [`Narrow::dots`] takes, each byte `^ flip`.
-    fn side_by_side(self, rows: [Self::I8x32; 8], flip: u8, to: &mut [[u8; 32]; 8]);
     /// Transposes eight rows of eight floats.
-    fn floats_side_by_side(self, rows: [Self::F32x8; 8], to: &mut [[f32; 8]; 8]);
-    /// To the lanes of `sums`, two times four rows for every token, adds the products of weights of every row, 8 or
-    /// more, and as many activations. The weights are at most 127, unless [`Narrow::signed_weights`] allows more;
-    /// `SIGNED` is for [`SignedWeights::Slow`].
-    ///
-    /// # Panics
-    /// When the numbers of weights and activations differ.
-    fn dots<const TOKENS: usize, const SIGNED: bool>(
-        self,
-        w: &[[u8; 32]],
-        x: [&[u8]; TOKENS],
-        sums: &mut [[Self::I32x4; 2]; TOKENS],
-    );
-    /// The products of 32 weights and activations, in four sums; weights as for [`Narrow::dots`].
-    fn dot_32<const SIGNED: bool>(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x4;
-    /// The same of the first 16, and of the last.
-    fn dot_16<const SIGNED: bool>(self, w: Self::I8x32, x: Self::I8x32) -> [Self::I32x4; 2];
-    /// `a ^ b`.
-    fn xor(self, a: Self::I8x32, b: Self::I8x32) -> Self::I8x32;
+    fn floats_side_by_side(self, rows: [&[f32; 8]; 8], to: &mut [[f32; 8]; 8]);
+
+    /// Runs a kernel with the fastest dot products for weights that have a sign, or else have no more than `bits` bits,
+    /// at most 6.
+    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output;
 }
 
-/// How weights with signs are multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignedWeights {
-    /// As they are.
-    Plain,
-    /// Moved up by 128, so that they have none; the offset is to be taken away again.
-    MovedUp,
-    /// As they are, by a detour.
-    Slow,
+/// Work that needs dot products.
+pub trait DotsKernel<I: Narrow> {
+    /// What the work returns.
+    type Output;
+
+    /// Does the work; `flip` is what every weight is to be xored with before the dot products meet it.
+    fn run<D: Dots<I>>(self, flip: u8) -> Self::Output;
+}
+
+/// A way to multiply bytes: weights with activations, which are at least -127.
+pub trait Dots<I: Narrow> {
+    /// Lays 32 bytes of each of eight rows side by side, in the order that [`Dots::dots`] takes, each byte `^ flip`.
+    fn side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]);
+
+    /// The products of weights of every row, 16 or 32 in `QUADS` fours, and as many activations of every token, summed
+    /// in a lane for each row.
+    fn dots<const TOKENS: usize, const QUADS: usize>(
+        w: &[[u8; 32]; QUADS],
+        x: [&[[u8; 4]; QUADS]; TOKENS],
+    ) -> [[I::I32x4; 2]; TOKENS];
+
+    /// The products of 32 weights, each `^ flip`, and activations, in four sums.
+    fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> I::I32x4;
+
+    /// The same of the first 16, and of the last.
+    fn of_16(w: &[u8; 32], x: &[u8; 32], flip: u8) -> [I::I32x4; 2];
 }

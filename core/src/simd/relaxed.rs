@@ -1,10 +1,11 @@
 //! What [`super::Simd128`] does better where a module may use relaxed SIMD.
 //!
-//! The relaxed dot product multiplies signed bytes with bytes of 7 bits. Beyond 7 bits the second operand means one of
+//! The relaxed dot products multiply signed bytes with bytes of 7 bits. Beyond 7 bits the second operand means one of
 //! three things, depending on the processor under the browser: an unsigned byte (AVX-VNNI), an unsigned byte whose
-//! products saturate by twos at 16 bits (SSSE3, AVX2), a signed byte (Arm). [`signed_weights`] looks which.
+//! products saturate by twos at 16 bits (SSSE3, AVX2), a signed byte (Arm). [`eighth_bit`] looks which.
 
-use super::narrow::SignedWeights;
+use super::narrow::{Dots, DotsKernel};
+use super::simd128::{Pair, Pairs, Simd128, load, store, transpose};
 use core::arch::wasm32::*;
 
 #[inline(always)]
@@ -46,55 +47,160 @@ pub(super) fn dot_signed_add(w: v128, x: v128, sum: v128) -> v128 {
     dot_add(i8x16_abs(w), i8x16_sub(v128_xor(x, negative), negative), sum)
 }
 
-/// What the second operand of a dot product means on this machine.
+/// What the highest bit of a dot product's second operand means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EighthBit {
+    Unsigned,
+    /// And a processor that has no dot products, so that one is made of several instructions.
+    Saturates,
+    Sign,
+}
+
 #[inline(always)]
-pub(super) fn signed_weights() -> SignedWeights {
+fn eighth_bit() -> EighthBit {
     match i32x4_extract_lane::<0>(dot_add(u8x16_splat(255), i8x16_splat(127), i32x4_splat(0))) {
-        129_540 => SignedWeights::MovedUp,
-        -508 => SignedWeights::Plain,
-        _ => SignedWeights::Slow,
+        129_540 => EighthBit::Unsigned,
+        -508 => EighthBit::Sign,
+        _ => EighthBit::Saturates,
     }
 }
 
-/// To the sums of every token adds the products of weights of eight rows, quads side by side.
+/// [`super::Narrow::with_dots`]
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
-pub(super) fn dots<const TOKENS: usize, const SIGNED: bool>(
-    w: &[[u8; 32]],
-    x: [&[u8]; TOKENS],
-    sums: &mut [[v128; 2]; TOKENS],
-) {
-    assert!(x.iter().all(|x| x.len() == 4 * w.len()), "as many activations as weights");
-    let mut acc = *sums;
-    let x = x.map(<[u8]>::as_ptr);
-    // A loop of its own for every quad: unrolled, sums would be finished one after the other, in a chain each.
-    for (j, w) in w.iter().enumerate() {
-        let w = [super::simd128::load(&w[..16]), super::simd128::load(&w[16..])];
-        for t in 0..TOKENS {
-            // SAFETY: 4 bytes are read at `4 * j`, which the assertion makes part of the activations.
-            let x = unsafe { v128_load32_splat(x[t].add(4 * j).cast()) };
-            for four in 0..2 {
-                acc[t][four] = if SIGNED {
-                    dot_signed_add(w[four], x, acc[t][four])
-                } else {
-                    dot_add(w[four], x, acc[t][four])
-                };
+pub(super) fn with_dots<K: DotsKernel<Simd128>>(signed: bool, bits: u32, kernel: K) -> K::Output {
+    match eighth_bit() {
+        EighthBit::Unsigned => kernel.run::<Quads>(if signed { 0x80 } else { 0 }),
+        EighthBit::Sign => kernel.run::<Quads>(0),
+        EighthBit::Saturates if signed => kernel.run::<Pairs>(0),
+        EighthBit::Saturates if bits <= 4 => kernel.run::<Folded<8>>(0),
+        EighthBit::Saturates => kernel.run::<Folded<2>>(0),
+    }
+}
+
+/// Dot products of four bytes, added up by one instruction.
+struct Quads;
+
+impl Dots<Simd128> for Quads {
+    #[inline(always)]
+    fn side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+        quads_side_by_side(rows, flip, to);
+    }
+
+    #[inline(always)]
+    fn dots<const TOKENS: usize, const QUADS: usize>(
+        w: &[[u8; 32]; QUADS],
+        x: [&[[u8; 4]; QUADS]; TOKENS],
+    ) -> [[v128; 2]; TOKENS] {
+        let mut sums = [[i32x4_splat(0); 2]; TOKENS];
+        // A loop of its own for every quad: unrolled, sums would be finished one after the other, in a chain each.
+        for (j, w) in w.iter().enumerate() {
+            for t in 0..TOKENS {
+                let x = splat_quad(&x[t][j]);
+                for four in 0..2 {
+                    sums[t][four] = dot_add(load(&w[16 * four..]), x, sums[t][four]);
+                }
             }
         }
+        sums
     }
-    *sums = acc;
+
+    #[inline(always)]
+    fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> v128 {
+        let low = dot_add(v128_xor(load(w), u8x16_splat(flip)), load(x), i32x4_splat(0));
+        dot_add(v128_xor(load(&w[16..]), u8x16_splat(flip)), load(&x[16..]), low)
+    }
+
+    #[inline(always)]
+    fn of_16(w: &[u8; 32], x: &[u8; 32], flip: u8) -> Pair {
+        [
+            dot_add(v128_xor(load(w), u8x16_splat(flip)), load(x), i32x4_splat(0)),
+            dot_add(v128_xor(load(&w[16..]), u8x16_splat(flip)), load(&x[16..]), i32x4_splat(0)),
+        ]
+    }
+}
+
+/// Sums of two products in 16 bits, added up there `N` at a time before they are widened: 8 for weights of up to 4 bits
+/// (`8 * 2 * 15 * 127` fits), 2 for weights of up to 6.
+struct Folded<const N: usize>;
+
+impl<const N: usize> Dots<Simd128> for Folded<N> {
+    #[inline(always)]
+    fn side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+        quads_side_by_side(rows, flip, to);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
+    fn dots<const TOKENS: usize, const QUADS: usize>(
+        w: &[[u8; 32]; QUADS],
+        x: [&[[u8; 4]; QUADS]; TOKENS],
+    ) -> [[v128; 2]; TOKENS] {
+        let mut sums = [[i32x4_splat(0); 2]; TOKENS];
+        if N == 2 {
+            for (j, w) in w.as_chunks::<2>().0.iter().enumerate() {
+                for t in 0..TOKENS {
+                    let (even, odd) = (splat_quad(&x[t][2 * j]), splat_quad(&x[t][2 * j + 1]));
+                    for four in 0..2 {
+                        let products = i16x8_add(
+                            i16x8_relaxed_dot_i8x16_i7x16(even, load(&w[0][16 * four..])),
+                            i16x8_relaxed_dot_i8x16_i7x16(odd, load(&w[1][16 * four..])),
+                        );
+                        sums[t][four] = i32x4_add(i32x4_extadd_pairwise_i16x8(products), sums[t][four]);
+                    }
+                }
+            }
+            return sums;
+        }
+        for (j, w) in w.iter().enumerate() {
+            for t in 0..TOKENS {
+                let x = splat_quad(&x[t][j]);
+                for four in 0..2 {
+                    let products = i16x8_relaxed_dot_i8x16_i7x16(x, load(&w[16 * four..]));
+                    sums[t][four] = i16x8_add(products, sums[t][four]);
+                }
+            }
+        }
+        for t in 0..TOKENS {
+            for four in 0..2 {
+                sums[t][four] = i32x4_extadd_pairwise_i16x8(sums[t][four]);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn of_32(w: &[u8; 32], x: &[u8; 32], _: u8) -> v128 {
+        let low = i16x8_relaxed_dot_i8x16_i7x16(load(x), load(w));
+        let high = i16x8_relaxed_dot_i8x16_i7x16(load(&x[16..]), load(&w[16..]));
+        i32x4_extadd_pairwise_i16x8(i16x8_add(low, high))
+    }
+
+    #[inline(always)]
+    fn of_16(w: &[u8; 32], x: &[u8; 32], _: u8) -> Pair {
+        [
+            i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(x), load(w))),
+            i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(&x[16..]), load(&w[16..]))),
+        ]
+    }
+}
+
+/// Four activations, four times.
+#[inline(always)]
+fn splat_quad(quad: &[u8; 4]) -> v128 {
+    // SAFETY: 4 bytes are read of 4; any alignment will do.
+    unsafe { v128_load32_splat(quad.as_ptr().cast()) }
 }
 
 /// Quads (32-bit lanes) of eight rows side by side.
 #[inline(always)]
-pub(super) fn side_by_side(rows: [[v128; 2]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+fn quads_side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
     let flip = u8x16_splat(flip);
     for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
         for four in 0..2 {
             let [a, b, c, d] = [4 * four, 4 * four + 1, 4 * four + 2, 4 * four + 3];
-            let rows = [rows[a][half], rows[b][half], rows[c][half], rows[d][half]];
-            for (quads, to) in super::simd128::transpose(rows).into_iter().zip(&mut *to) {
-                super::simd128::store(v128_xor(quads, flip), &mut to[16 * four..]);
+            let row = |row: usize| load(&rows[row][16 * half..]);
+            for (quads, to) in transpose([row(a), row(b), row(c), row(d)]).into_iter().zip(&mut *to) {
+                store(v128_xor(quads, flip), &mut to[16 * four..]);
             }
         }
     }

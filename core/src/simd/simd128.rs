@@ -1,6 +1,6 @@
 //! WebAssembly's 128-bit vectors: two hold each vector type.
 
-use super::{Isa, Kernel, Narrow, SignedWeights};
+use super::{Dots, DotsKernel, Isa, Kernel, Narrow};
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
 use crate::ops::narrow;
@@ -10,7 +10,7 @@ use core::arch::wasm32::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Simd128;
 
-type Pair = [v128; 2];
+pub(super) type Pair = [v128; 2];
 
 #[inline(always)]
 fn both(a: Pair, b: Pair, f: impl Fn(v128, v128) -> v128) -> Pair {
@@ -83,8 +83,8 @@ pub(super) fn transpose(rows: [v128; 4]) -> [v128; 4] {
 /// What a module does that may not use relaxed SIMD.
 #[cfg(not(target_feature = "relaxed-simd"))]
 mod plain {
-    use super::store;
-    use crate::simd::narrow::SignedWeights;
+    use super::{Pairs, Simd128};
+    use crate::simd::DotsKernel;
     use core::arch::wasm32::*;
 
     /// To the lanes of `sum` adds the products of signed bytes, in some order; `x` is at least -127.
@@ -123,80 +123,96 @@ mod plain {
         dot_add(w, x, sum)
     }
 
+    /// [`crate::simd::Narrow::with_dots`]
     #[inline(always)]
-    pub fn signed_weights() -> SignedWeights {
-        SignedWeights::Plain
+    pub fn with_dots<K: DotsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
+        kernel.run::<Pairs>(0)
     }
+}
 
-    /// To the sums of every token adds the products of weights of eight rows, pairs side by side.
-    #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
-    pub fn dots<const TOKENS: usize, const SIGNED: bool>(
-        w: &[[u8; 32]],
-        x: [&[u8]; TOKENS],
-        sums: &mut [[v128; 2]; TOKENS],
-    ) {
-        assert!(x.iter().all(|x| x.len() == 4 * w.len()), "as many activations as weights");
-        for (i, w) in w.as_chunks::<2>().0.iter().enumerate() {
-            let w = w.as_flattened();
-            let mut eight = [i16x8_splat(0); TOKENS];
-            for t in 0..TOKENS {
-                eight[t] = i16x8_load_extend(&x[t][8 * i..]);
-            }
-            pair::<TOKENS, 0>(w, eight, sums);
-            pair::<TOKENS, 1>(&w[16..], eight, sums);
-            pair::<TOKENS, 2>(&w[32..], eight, sums);
-            pair::<TOKENS, 3>(&w[48..], eight, sums);
-        }
-    }
+/// Dot products of two 16-bit numbers, to which bytes are widened as they are read.
+pub(super) struct Pairs;
 
-    /// Two weights of eight rows meet activations `2 * PAIR` and the next of every token.
-    #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
-    fn pair<const TOKENS: usize, const PAIR: usize>(
-        w: &[u8],
-        x: [v128; TOKENS],
-        sums: &mut [[v128; 2]; TOKENS],
-    ) {
-        let w = [i16x8_load_extend(w), i16x8_load_extend(&w[8..])];
-        for t in 0..TOKENS {
-            let x = i32x4_shuffle::<PAIR, PAIR, PAIR, PAIR>(x[t], x[t]);
-            for four in 0..2 {
-                sums[t][four] = i32x4_add(i32x4_dot_i16x8(w[four], x), sums[t][four]);
-            }
-        }
-    }
-
-    /// Eight signed bytes as 16-bit numbers.
-    #[inline(always)]
-    fn i16x8_load_extend(x: &[u8]) -> v128 {
-        let x: &[u8; 8] = x.first_chunk().expect("8 bytes");
-        // SAFETY: 8 bytes are read of 8; any alignment will do.
-        unsafe { i16x8_load_extend_i8x8(x.as_ptr().cast()) }
-    }
-
+impl Dots<Simd128> for Pairs {
     /// Pairs (16-bit lanes) of eight rows side by side.
     #[inline(always)]
-    pub fn side_by_side(rows: [[v128; 2]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+    fn side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         let flip = u8x16_splat(flip);
         for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let to = to.as_flattened_mut();
             // Pairs of two rows side by side, then of four, then of eight.
             let mut twos = [flip; 8];
             for i in 0..4 {
-                let (a, b) = (rows[2 * i][half], rows[2 * i + 1][half]);
+                let (a, b) = (load(&rows[2 * i][16 * half..]), load(&rows[2 * i + 1][16 * half..]));
                 twos[2 * i] = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(a, b);
                 twos[2 * i + 1] = i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(a, b);
             }
             for part in 0..2 {
                 // Four times two rows, of pairs `4 * part` and following.
                 let rows = [twos[part], twos[2 + part], twos[4 + part], twos[6 + part]];
-                for (i, pairs) in super::transpose(rows).into_iter().enumerate() {
+                for (i, pairs) in transpose(rows).into_iter().enumerate() {
                     store(v128_xor(pairs, flip), &mut to[64 * part + 16 * i..]);
                 }
             }
         }
     }
+
+    #[inline(always)]
+    fn dots<const TOKENS: usize, const QUADS: usize>(
+        w: &[[u8; 32]; QUADS],
+        x: [&[[u8; 4]; QUADS]; TOKENS],
+    ) -> [[v128; 2]; TOKENS] {
+        let mut sums = [[i32x4_splat(0); 2]; TOKENS];
+        for (i, w) in w.as_chunks::<2>().0.iter().enumerate() {
+            let w = w.as_flattened();
+            let mut eight = [i16x8_splat(0); TOKENS];
+            for t in 0..TOKENS {
+                eight[t] = load_widened(&x[t].as_flattened()[8 * i..]);
+            }
+            sums = pair::<TOKENS, 0>(w, eight, sums);
+            sums = pair::<TOKENS, 1>(&w[16..], eight, sums);
+            sums = pair::<TOKENS, 2>(&w[32..], eight, sums);
+            sums = pair::<TOKENS, 3>(&w[48..], eight, sums);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> v128 {
+        let [low, high] = Self::of_16(w, x, flip);
+        i32x4_add(low, high)
+    }
+
+    #[inline(always)]
+    fn of_16(w: &[u8; 32], x: &[u8; 32], _: u8) -> Pair {
+        let eight = |at: usize| i32x4_dot_i16x8(load_widened(&w[at..]), load_widened(&x[at..]));
+        [i32x4_add(eight(0), eight(8)), i32x4_add(eight(16), eight(24))]
+    }
+}
+
+/// Two weights of eight rows meet activations `2 * PAIR` and the next of every token.
+#[inline(always)]
+fn pair<const TOKENS: usize, const PAIR: usize>(
+    w: &[u8],
+    x: [v128; TOKENS],
+    mut sums: [[v128; 2]; TOKENS],
+) -> [[v128; 2]; TOKENS] {
+    let w = [load_widened(w), load_widened(&w[8..])];
+    for t in 0..TOKENS {
+        let x = i32x4_shuffle::<PAIR, PAIR, PAIR, PAIR>(x[t], x[t]);
+        for four in 0..2 {
+            sums[t][four] = i32x4_add(i32x4_dot_i16x8(w[four], x), sums[t][four]);
+        }
+    }
+    sums
+}
+
+/// Eight signed bytes as 16-bit numbers.
+#[inline(always)]
+fn load_widened(x: &[u8]) -> v128 {
+    let x: &[u8; 8] = x.first_chunk().expect("8 bytes");
+    // SAFETY: 8 bytes are read of 8; any alignment will do.
+    unsafe { i16x8_load_extend_i8x8(x.as_ptr().cast()) }
 }
 
 #[cfg(target_feature = "relaxed-simd")]
@@ -375,17 +391,18 @@ impl Isa for Simd128 {
     #[inline(always)]
     fn nibbles(self, x: &[u8; 16]) -> Pair {
         let x = load(x);
-        [v128_and(x, u8x16_splat(15)), u8x16_shr(x, 4)]
+        [v128_and(x, u8x16_splat(15)), v128_and(u16x8_shr(x, 4), u8x16_splat(15))]
     }
 
     #[inline(always)]
     fn field(self, v: Pair, shift: u32, mask: u8) -> Pair {
-        each(v, |v| v128_and(u8x16_shr(v, shift), u8x16_splat(mask)))
+        // Bits that come in from the next byte are masked away; shifts of bytes are made of several instructions.
+        each(v, |v| v128_and(u16x8_shr(v, shift), u8x16_splat(mask)))
     }
 
     #[inline(always)]
     fn raise(self, v: Pair, mask: u8, shift: u32) -> Pair {
-        each(v, |v| u8x16_shl(v128_and(v, u8x16_splat(mask)), shift))
+        each(v, |v| u16x8_shl(v128_and(v, u8x16_splat(mask)), shift))
     }
 
     #[inline(always)]
@@ -412,7 +429,7 @@ impl Isa for Simd128 {
     #[inline(always)]
     fn round(self, v: [Pair; 4]) -> Pair {
         let narrow = |v: Pair| {
-            let [low, high] = each(v, |v| best::round(v));
+            let [low, high] = each(v, best::round);
             i16x8_narrow_i32x4(low, high)
         };
         [i8x16_narrow_i16x8(narrow(v[0]), narrow(v[1])), i8x16_narrow_i16x8(narrow(v[2]), narrow(v[3]))]
@@ -486,32 +503,18 @@ impl Narrow for Simd128 {
     }
 
     #[inline(always)]
-    fn splat_i32_narrow(self, x: i32) -> v128 {
-        i32x4_splat(x)
-    }
-
-    #[inline(always)]
     fn float_i32_narrow(self, v: v128) -> v128 {
         f32x4_convert_i32x4(v)
     }
 
     #[inline(always)]
-    fn signed_weights(self) -> SignedWeights {
-        best::signed_weights()
-    }
-
-    #[inline(always)]
-    fn side_by_side(self, rows: [Pair; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
-        best::side_by_side(rows, flip, to);
-    }
-
-    #[inline(always)]
-    fn floats_side_by_side(self, rows: [Pair; 8], to: &mut [[f32; 8]; 8]) {
+    fn floats_side_by_side(self, rows: [&[f32; 8]; 8], to: &mut [[f32; 8]; 8]) {
         for four in 0..2 {
             for half in 0..2 {
                 let [a, b, c, d] = [4 * four, 4 * four + 1, 4 * four + 2, 4 * four + 3];
-                let rows = [rows[a][half], rows[b][half], rows[c][half], rows[d][half]];
-                for (column, to) in transpose(rows).into_iter().zip(&mut to[4 * half..]) {
+                let row = |row: usize| load_floats(&rows[row][4 * half..]);
+                let columns = transpose([row(a), row(b), row(c), row(d)]);
+                for (column, to) in columns.into_iter().zip(&mut to[4 * half..]) {
                     self.store_narrow(column, &mut to.as_chunks_mut().0[four]);
                 }
             }
@@ -519,29 +522,7 @@ impl Narrow for Simd128 {
     }
 
     #[inline(always)]
-    fn dots<const TOKENS: usize, const SIGNED: bool>(
-        self,
-        w: &[[u8; 32]],
-        x: [&[u8]; TOKENS],
-        sums: &mut [[v128; 2]; TOKENS],
-    ) {
-        best::dots::<TOKENS, SIGNED>(w, x, sums);
-    }
-
-    #[inline(always)]
-    fn dot_32<const SIGNED: bool>(self, w: Pair, x: Pair) -> v128 {
-        let dot = if SIGNED { best::dot_signed_add } else { best::dot_add };
-        dot(w[1], x[1], dot(w[0], x[0], i32x4_splat(0)))
-    }
-
-    #[inline(always)]
-    fn dot_16<const SIGNED: bool>(self, w: Pair, x: Pair) -> [v128; 2] {
-        let dot = if SIGNED { best::dot_signed_add } else { best::dot_add };
-        [dot(w[0], x[0], i32x4_splat(0)), dot(w[1], x[1], i32x4_splat(0))]
-    }
-
-    #[inline(always)]
-    fn xor(self, a: Pair, b: Pair) -> Pair {
-        both(a, b, |a, b| v128_xor(a, b))
+    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
+        best::with_dots(signed, bits, kernel)
     }
 }
