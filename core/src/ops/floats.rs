@@ -1,7 +1,6 @@
 //! Float weights times float activations: multiplied and summed in f32, in many lanes.
 
-use super::integers::AHEAD;
-use super::matmul::Rows;
+use super::matmul::{Rows, streams};
 use crate::quant::Format;
 use crate::simd::Isa;
 
@@ -26,39 +25,67 @@ const SUMS: usize = 4;
 /// Multiplies rows with one token or several, whichever there are.
 #[inline(always)]
 pub(crate) fn run<F: Floats, I: Isa>(isa: I, rows: Rows<'_, '_>) {
-    if rows.x.tokens() == 1 { one_token::<F, I>(isa, rows) } else { isa.float_tokens::<F>(rows) }
+    if rows.x.tokens() == 1 {
+        if I::REGISTERS >= 32 { one_token::<F, I, 4>(isa, rows) } else { one_token::<F, I, 2>(isa, rows) }
+    } else {
+        isa.float_tokens::<F>(rows)
+    }
 }
 
-/// One row after the other, as they lie in the file: memory gives one long run of bytes twice as fast as four.
+/// Reads every weight once, from several [`streams`].
 #[inline(always)]
-fn one_token<F: Floats, I: Isa>(isa: I, rows: Rows<'_, '_>) {
+fn one_token<F: Floats, I: Isa, const STREAMS: usize>(isa: I, rows: Rows<'_, '_>) {
     let Rows { w, x, first, out } = rows;
-    let (x, x_rest) = x.token(0).as_chunks::<8>();
-    let (x4, x1) = x.as_chunks::<SUMS>();
-    for (r, out) in out.row(0).iter_mut().enumerate() {
-        let (eights, rest) = F::eights(w.bytes(first + r));
-        let (w4, w1) = eights[..x.len()].as_chunks::<SUMS>();
-        let mut sums = [isa.zero(); SUMS];
-        for i in 0..x4.len() {
-            let w: &[F::Eight; SUMS] = &w4[i];
-            for line in (0..size_of_val(w)).step_by(64) {
-                isa.prefetch(w.as_ptr().cast::<u8>().wrapping_add(AHEAD + line));
-            }
-            for j in 0..SUMS {
-                sums[j] = isa.mul_add(F::load(isa, &w[j]), isa.load(&x4[i][j]), sums[j]);
-            }
+    let x = x.token(0);
+    for rows in streams::<STREAMS>(out.width()) {
+        let mut w_rows: [&[u8]; STREAMS] = [&[]; STREAMS];
+        for s in 0..STREAMS {
+            w_rows[s] = w.bytes(first + rows[s]);
         }
-        for i in 0..x1.len() {
-            sums[i] = isa.mul_add(F::load(isa, &w1[i]), isa.load(&x1[i]), sums[i]);
+        let sums = dot_rows::<F, I, STREAMS>(isa, w_rows, x);
+        for s in 0..STREAMS {
+            out.row(0)[rows[s]] = sums[s];
         }
-        if !x_rest.is_empty() {
-            let (mut w, mut x) = (F::ZERO, [0.0; 8]);
-            w.as_mut()[..rest.len()].copy_from_slice(rest);
-            x[..x_rest.len()].copy_from_slice(x_rest);
-            sums[SUMS - 1] = isa.mul_add(F::load(isa, &w), isa.load(&x), sums[SUMS - 1]);
-        }
-        *out = isa.sum(isa.add(isa.add(sums[0], sums[1]), isa.add(sums[2], sums[3])));
     }
+}
+
+#[inline(always)]
+fn dot_rows<F: Floats, I: Isa, const ROWS: usize>(isa: I, w: [&[u8]; ROWS], x: &[f32]) -> [f32; ROWS] {
+    let (x, x_rest) = x.as_chunks::<8>();
+    let (x4, x1) = x.as_chunks::<SUMS>();
+    let mut fours: [&[[F::Eight; SUMS]]; ROWS] = [&[]; ROWS];
+    let mut ones: [&[F::Eight]; ROWS] = [&[]; ROWS];
+    for r in 0..ROWS {
+        let (w4, w1) = F::eights(w[r]).0.as_chunks();
+        (fours[r], ones[r]) = (&w4[..x4.len()], &w1[..x1.len()]);
+    }
+    let mut sums = [[isa.zero(); SUMS]; ROWS];
+    for i in 0..x4.len() {
+        for j in 0..SUMS {
+            let x = isa.load(&x4[i][j]);
+            for r in 0..ROWS {
+                sums[r][j] = isa.mul_add(F::load(isa, &fours[r][i][j]), x, sums[r][j]);
+            }
+        }
+    }
+    for i in 0..x1.len() {
+        let x = isa.load(&x1[i]);
+        for r in 0..ROWS {
+            sums[r][i] = isa.mul_add(F::load(isa, &ones[r][i]), x, sums[r][i]);
+        }
+    }
+    let mut out = [0.0; ROWS];
+    for r in 0..ROWS {
+        if !x_rest.is_empty() {
+            let (mut last, mut x) = (F::ZERO, [0.0; 8]);
+            let rest = F::eights(w[r]).1;
+            last.as_mut()[..rest.len()].copy_from_slice(rest);
+            x[..x_rest.len()].copy_from_slice(x_rest);
+            sums[r][SUMS - 1] = isa.mul_add(F::load(isa, &last), isa.load(&x), sums[r][SUMS - 1]);
+        }
+        out[r] = isa.sum(isa.add(isa.add(sums[r][0], sums[r][1]), isa.add(sums[r][2], sums[r][3])));
+    }
+    out
 }
 
 #[inline(always)]

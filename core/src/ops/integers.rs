@@ -100,7 +100,7 @@ pub(crate) fn one_token<F: Lanes, I: Isa>(isa: I, rows: Rows<'_, '_>) {
 
 /// How far ahead of the block at work memory is asked for. Blocks straddle cache lines, which starves the processor's
 /// own prefetcher.
-pub(crate) const AHEAD: usize = 4096;
+const AHEAD: usize = 4096;
 
 #[inline(always)]
 fn dot_row<F: Lanes, I: Isa>(isa: I, row: &[F::Block], steps: &[Step]) -> f32 {

@@ -199,6 +199,17 @@ pub struct Rows<'a, 'b> {
     pub(crate) out: &'a mut Columns<'b, f32>,
 }
 
+/// The rows of a task as `N` parts that are read side by side, one row of each at a time; where a part has fewer rows than
+/// the others, its place is taken by the last row again.
+///
+/// The processor fetches ahead in each part by itself, but stops at the end of every page. With several parts under way
+/// it does not wait for each new page alone.
+#[inline(always)]
+pub(crate) fn streams<const N: usize>(rows: usize) -> impl Iterator<Item = [usize; N]> {
+    let part = rows.div_ceil(N);
+    (0..part).map(move |r| core::array::from_fn(|s| (s * part + r).min(rows - 1)))
+}
+
 /// Finds the kernel of the weights' format and enters it.
 struct Enter<'a, 'b> {
     level: Level,
