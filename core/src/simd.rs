@@ -92,6 +92,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
 mod avx_vnni;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod dotprod;
@@ -113,6 +115,8 @@ pub use avx_vnni::AvxVnni;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "x86_64")]
+use avx512_bf16::Avx512Bf16;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use dotprod::Dotprod;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -123,7 +127,7 @@ pub use scalar::Scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
-pub use wide::{Wide, WideKernel};
+pub use wide::{Cells, CellsKernel, Wide, WideKernel};
 
 use crate::ops::floats::{self, Floats};
 use crate::ops::integers::{self, Lanes};
@@ -144,7 +148,7 @@ pub enum Level {
     /// The same with byte dot products on its registers.
     #[cfg(target_arch = "x86_64")]
     AvxVnni(AvxVnni),
-    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
+    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI, and perhaps BF16.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     /// 64-bit Arm with NEON.
@@ -173,7 +177,10 @@ impl Level {
             target_feature = "avx512vnni"
         ))]
         // SAFETY: the whole program is compiled for processors that have these.
-        return Self::Avx512(unsafe { Avx512::new_unchecked(Avx2::new_unchecked()) });
+        return Self::Avx512(unsafe {
+            let avx512 = Avx512::new_unchecked(Avx2::new_unchecked());
+            if cfg!(target_feature = "avx512bf16") { avx512.with_bf16() } else { avx512 }
+        });
         #[cfg(all(
             target_arch = "x86_64",
             target_feature = "avx2",
@@ -205,6 +212,8 @@ impl Level {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni(_) => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) if isa.bf16().is_some() => "avx512-bf16",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]

@@ -32,7 +32,12 @@ pub fn levels() -> Vec<Level> {
                 && is_x86_feature_detected!("avx512vnni")
             {
                 // SAFETY: the processor has just said so.
-                levels.push(Level::Avx512(unsafe { Avx512::new_unchecked(avx2) }));
+                let avx512 = unsafe { Avx512::new_unchecked(avx2) };
+                levels.push(Level::Avx512(avx512));
+                if is_x86_feature_detected!("avx512bf16") {
+                    // SAFETY: the processor has just said so.
+                    levels.push(Level::Avx512(unsafe { avx512.with_bf16() }));
+                }
             }
         }
     }

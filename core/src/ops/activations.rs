@@ -66,16 +66,18 @@ pub struct Input<'a> {
     pub(crate) steps: &'a [Step],
     /// What the values of each token share; none when they were rounded by groups.
     pub(crate) per_token: &'a [Token],
+    /// Whether weights that are coarse floats may round the values likewise.
+    pub(crate) may_round: bool,
 }
 
 impl<'a> Input<'a> {
-    /// Values as they are, `tokens x cols`; integer weights will be decoded to meet them.
+    /// Values as they are, `tokens x cols`, and no rounding: integer weights will be decoded to meet them.
     ///
     /// # Panics
     /// When `x` is not whole rows of `cols`.
     pub fn new(x: &'a [f32], cols: usize) -> Self {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
-        Self { x, cols, steps: &[], per_token: &[] }
+        Self { x, cols, steps: &[], per_token: &[], may_round: false }
     }
 
     /// How many tokens these are.
@@ -120,10 +122,10 @@ impl Activations {
         cols: usize,
         weights: impl IntoIterator<Item = Dtype>,
     ) -> Input<'a> {
-        let input = Input::new(x, cols);
+        let input = Input { may_round: cx.precision == Precision::Fast, ..Input::new(x, cols) };
         let integers = weights.into_iter().filter(|dtype| dtype.meets() == Meets::Integers);
         let rounding = integers.map(Dtype::rounding).reduce(|a, b| if a == b { a } else { Rounding::Groups });
-        let Some(rounding) = rounding.filter(|_| cx.precision == Precision::Fast) else {
+        let Some(rounding) = rounding.filter(|_| input.may_round) else {
             return input;
         };
         let n_steps = cols.div_ceil(STEP);

@@ -12,6 +12,9 @@ pub trait Floats: Format {
     /// Eight weights that are zero.
     const ZERO: Self::Eight;
 
+    /// Whether they are bfloats: products of several tokens may then round the activations to bfloats too.
+    const BFLOATS: bool;
+
     /// A row's bytes by eights, and what is left.
     fn eights(row: &[u8]) -> (&[Self::Eight], &[u8]);
 

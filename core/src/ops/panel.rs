@@ -122,6 +122,18 @@ pub(super) struct Place<'a, 'b> {
 }
 
 impl Place<'_, '_> {
+    /// Asks for the places of `n` tokens. Those of neighbouring ones are a whole row apart, often in the same set of the
+    /// cache: not there.
+    #[inline(always)]
+    pub fn prefetch<I: Wide>(&mut self, isa: I, n: usize) {
+        for t in self.t..self.t + n {
+            let out = &self.out.row(t)[self.r..][..self.n_rows];
+            for line in (0..size_of_val(out)).step_by(64) {
+                isa.prefetch(out.as_ptr().cast::<u8>().wrapping_add(line));
+            }
+        }
+    }
+
     /// Puts the sums of the tile's token `t`, a lane for each row; what is beyond `n_rows` goes nowhere.
     #[inline(always)]
     pub fn put<I: Wide, const GROUPS: usize>(&mut self, isa: I, t: usize, sums: [I::F32x16; GROUPS]) {
@@ -194,12 +206,7 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
         let Self { weights, groups, offset, mins, x, stride, mut place } = self;
         let ahead = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_wide(0.0); 2]; TOKENS];
-        for t in 0..TOKENS {
-            // Outputs of neighbouring tokens are a whole row apart, often in the same set of the cache: not there.
-            let out = place.out.row(place.t + t)[place.r..].as_ptr().cast::<u8>();
-            isa.prefetch(out);
-            isa.prefetch(out.wrapping_add(64));
-        }
+        place.prefetch(isa, TOKENS);
         for s in 0..weights.len() {
             let w: &[Weights; 2] = &weights[s];
             let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];

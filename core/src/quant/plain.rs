@@ -70,10 +70,11 @@ plain! {
 }
 
 macro_rules! floats {
-    ($name:ident, $bytes:literal, |$isa:ident, $eight:ident| $load:expr) => {
+    ($name:ident, $bytes:literal, bfloats: $bfloats:literal, |$isa:ident, $eight:ident| $load:expr) => {
         impl Floats for $name {
             type Eight = [u8; $bytes];
             const ZERO: Self::Eight = [0; $bytes];
+            const BFLOATS: bool = $bfloats;
 
             #[inline(always)]
             fn eights(row: &[u8]) -> (&[Self::Eight], &[u8]) {
@@ -88,6 +89,6 @@ macro_rules! floats {
     };
 }
 
-floats!(F32, 32, |isa, eight| isa.load(&f32s(eight)));
-floats!(F16, 16, |isa, eight| isa.widen_f16(u16s(eight)));
-floats!(BF16, 16, |isa, eight| isa.widen_bf16(u16s(eight)));
+floats!(F32, 32, bfloats: false, |isa, eight| isa.load(&f32s(eight)));
+floats!(F16, 16, bfloats: false, |isa, eight| isa.widen_f16(u16s(eight)));
+floats!(BF16, 16, bfloats: true, |isa, eight| isa.widen_bf16(u16s(eight)));

@@ -3,7 +3,7 @@
 //! Eight lanes stay in 256-bit registers, of which there are twice as many, and bytes meet in one instruction
 //! (`vpdpbusd`) instead of three. The 512-bit registers carry [`Wide`]: sixteen rows side by side.
 
-use super::{Avx2, Isa, Kernel, Wide, WideKernel};
+use super::{Avx2, Avx512Bf16, Cells, CellsKernel, Isa, Kernel, Wide, WideKernel};
 use crate::ops::floats::Floats;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
@@ -11,9 +11,9 @@ use crate::ops::ternary::{self, Ternary};
 use crate::ops::{float_panel, panel};
 use core::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI, and all that [`Avx2`] proves.
+/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI, and all that [`Avx2`] proves; and whether it has BF16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512(Avx2);
+pub struct Avx512(Avx2, bool);
 
 impl Avx512 {
     /// The proof, without proof of the part beyond AVX2.
@@ -21,7 +21,24 @@ impl Avx512 {
     /// # Safety
     /// The processor must have AVX-512 F, BW, DQ, VL and VNNI, and the operating system must save their registers.
     pub const unsafe fn new_unchecked(avx2: Avx2) -> Self {
-        Self(avx2)
+        Self(avx2, false)
+    }
+
+    /// The same with products of bfloats.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512 BF16.
+    pub const unsafe fn with_bf16(self) -> Self {
+        Self(self.0, true)
+    }
+
+    /// The products of bfloats, if they are there.
+    pub(super) const fn bf16(self) -> Option<Avx512Bf16> {
+        match self.1 {
+            // SAFETY: whoever set this has promised it.
+            true => Some(unsafe { Avx512Bf16::new_unchecked(self) }),
+            false => None,
+        }
     }
 }
 
@@ -90,7 +107,10 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn float_tokens<F: Floats>(self, rows: Rows<'_, '_>) {
         // Also two: a text's numbers should not depend on how many others come with it.
-        float_panel::tokens::<F, Self>(self, rows);
+        match self.bf16() {
+            Some(bf16) if F::BFLOATS && rows.x.may_round => float_panel::tokens::<F, _>(bf16, rows),
+            _ => float_panel::tokens::<F, _>(self, rows),
+        }
     }
 }
 
@@ -183,6 +203,47 @@ impl Wide for Avx512 {
         for i in 0..8 {
             avx512!(_mm512_storeu_si512(to[i].as_mut_ptr().cast(), columns[i]));
         }
+    }
+}
+
+impl Cells for Avx512 {
+    type Isa = Self;
+
+    const WEIGHTS: usize = 1;
+
+    #[inline(always)]
+    fn isa(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn enter_cells<K: CellsKernel<Self>>(self, kernel: K) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+        fn marked<K: CellsKernel<Avx512>>(cells: Avx512, kernel: K) {
+            kernel.run(cells);
+        }
+        avx512!(marked(self, kernel));
+    }
+
+    #[inline(always)]
+    fn side_by_side<F: Floats>(self, rows: [&[u8]; 16], to: &mut [[u8; 64]; 8]) {
+        let mut bits = avx512!([_mm256_setzero_si256(); 16]);
+        for i in 0..16 {
+            let floats = F::load(self, &F::eights(rows[i]).0[0]);
+            bits[i] = avx512!(_mm256_castps_si256(floats));
+        }
+        self.quads_side_by_side(bits, 0, to);
+    }
+
+    #[inline(always)]
+    fn activations<'a>(self, x: &'a [f32], _: &'a mut [[u8; 4]]) -> &'a [[u8; 4]] {
+        // SAFETY: a float is four bytes, which any alignment suits.
+        unsafe { core::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
+    }
+
+    #[inline(always)]
+    fn mul_add_cells(self, w: __m512i, x: __m512i, sum: __m512) -> __m512 {
+        avx512!(_mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a kernel may ask of an instruction set with 512-bit registers, beside [`Isa`]: sixteen lanes, one row each.
 
 use super::Isa;
+use crate::ops::floats::Floats;
 
 /// An instruction set with sixteen lanes, and 32 registers of them.
 ///
@@ -47,4 +48,36 @@ pub trait Wide: Isa {
 pub trait WideKernel {
     /// Does the work. Must be `#[inline(always)]`, like every generic function that it calls.
     fn run<I: Wide>(self, isa: I);
+}
+
+/// How the floats of sixteen rows are multiplied. A cell is 32 bits of a row: a float, or two bfloats.
+pub trait Cells: Copy {
+    /// The instruction set with these cells.
+    type Isa: Wide;
+
+    /// Weights in a cell.
+    const WEIGHTS: usize;
+
+    /// The instruction set with these cells.
+    fn isa(self) -> Self::Isa;
+    /// [`Isa::enter`] for these.
+    fn enter_cells<K: CellsKernel<Self>>(self, kernel: K);
+
+    /// Transposes the bytes of eight cells' weights in each of sixteen rows.
+    fn side_by_side<F: Floats>(self, rows: [&[u8]; 16], to: &mut [[u8; 64]; 8]);
+    /// A token's values as cells, where they are or in `to`.
+    fn activations<'a>(self, x: &'a [f32], to: &'a mut [[u8; 4]]) -> &'a [[u8; 4]];
+    /// `w * x + sum`, or the sum of both products of a cell.
+    fn mul_add_cells(
+        self,
+        w: <Self::Isa as Wide>::I32x16,
+        x: <Self::Isa as Wide>::I32x16,
+        sum: <Self::Isa as Wide>::F32x16,
+    ) -> <Self::Isa as Wide>::F32x16;
+}
+
+/// [`super::Kernel`] for [`Cells`].
+pub trait CellsKernel<C: Cells> {
+    /// Does the work. Must be `#[inline(always)]`, like every generic function that it calls.
+    fn run(self, cells: C);
 }
