@@ -27,7 +27,7 @@ inBrowsers(async (test) => {
       const tokens = await mote.embed('The king', { pooling: 'none' });
       const abort = new AbortController();
       const aborted = outcome(mote.embed(Array(2000).fill('The king had a daughter. '), { pooling, signal: abort.signal }));
-      setTimeout(() => abort.abort(), 50);
+      begun(mote).then(() => abort.abort());
       return {
         vectors: vectors.map((vector) => [...vector]),
         alone: alone.map((vector) => [...vector]),

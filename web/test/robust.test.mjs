@@ -15,39 +15,45 @@ inBrowsers(async (test) => {
     const page = await blank(context, server.origin);
     const got = await page.evaluate(async (url) => {
       const { Mote } = motelm;
-      const timed = async (work, after) => {
-        const abort = new AbortController();
-        const settled = outcome(work(abort.signal));
-        await new Promise((resume) => setTimeout(resume, after));
-        const before = performance.now();
-        abort.abort();
-        return { ...(await settled), ms: performance.now() - before };
-      };
+      const prompt = 'The king '.repeat(1300);
       const results = {};
-      results.before = await outcome(Mote.load(url, { signal: AbortSignal.abort() }));
-      results.download = await timed((signal) => Mote.load(`${url}&slow`, { signal }), 150);
-      const mote = await Mote.load(url, { context: 8192 });
-      const prompt = 'The king '.repeat(3900);
-      results.prefill = await timed((signal) => mote.generate(prompt, { ...story, signal }).text(), 300);
-      const before = performance.now();
-      await mote.generate('Once', { ...story, maxTokens: 1 }).text();
-      results.free = performance.now() - before;
-      results.decode = await timed((signal) => mote.generate('Once', { ...story, maxTokens: 8000, stop: [] , signal }).text(), 60);
-      const inline = await Mote.load(url, { context: 8192, worker: false });
-      results.inline = await timed((signal) => inline.generate(prompt, { ...story, signal }).text(), 300);
-      results.waiting = await timed((signal) => (void outcome(mote.generate(prompt, story).text()), mote.generate('x', { ...story, signal }).text()), 50);
-      mote.unload();
-      inline.unload();
+      /** What `work` comes to when it is aborted at the moment that `when` tells. */
+      const aborted = async (name, work, when) => {
+        const abort = new AbortController();
+        const settled = outcome(work(abort.signal, () => abort.abort()));
+        when?.().then(() => abort.abort());
+        const ms = await timed(() => settled);
+        results[name] = { ...(await settled), ms };
+      };
+      await aborted('before', () => Mote.load(url, { signal: AbortSignal.abort() }));
+      await aborted('download', (signal, abort) => Mote.load(url, { signal, onProgress: abort }));
+      for (const worker of [true, false]) {
+        const mote = await Mote.load(url, { context: 8192, worker });
+        const say = (prompt, options) => mote.generate(prompt, { ...story, ...options });
+        const how = worker ? 'worker' : 'inline';
+        const whole = await timed(() => say(prompt, { maxTokens: 1 }).text());
+        await say('Once', { maxTokens: 1 }).text(); // What it held of the prompt is gone.
+        await aborted(`prefill, ${how}`, (signal) => say(prompt, { signal }).text(), () => begun(mote));
+        const free = await timed(() => say('Once', { maxTokens: 1 }).text());
+        results[how] = { whole, free };
+        await aborted(`decode, ${how}`, async (signal, abort) => {
+          for await (const _ of say('Once', { maxTokens: 8000, signal })) abort();
+        });
+        void outcome(say(prompt).text());
+        await aborted(`waiting, ${how}`, (signal) => say('x', { signal }).text(), () => begun(mote));
+        mote.unload();
+      }
       return results;
     }, LONG);
-    assert.equal(got.before.code, 'aborted');
-    for (const what of ['download', 'prefill', 'decode', 'inline', 'waiting']) {
-      assert.equal(got[what].code, 'aborted', `${what}: ${JSON.stringify(got[what])}`);
-      assert.equal(got[what].name, 'AbortError');
-      assert.ok(got[what].ms < 100, `${what}: ${got[what].ms} ms`);
+    const { worker, inline, ...aborted } = got;
+    assert.equal(Object.keys(aborted).length, 8);
+    for (const [what, { code, name }] of Object.entries(aborted)) assert.deepEqual([code, name], ['aborted', 'AbortError'], what);
+    // A whole prompt takes seconds, on a slow machine more; beside it nobody waits, for the answer or for the engine.
+    for (const [how, { whole, free }] of Object.entries({ worker, inline })) {
+      const { ms } = aborted[`prefill, ${how}`];
+      console.log(`  ${how}: a prompt takes ${whole.toFixed(0)} ms; aborted after ${ms.toFixed(1)} ms, free again ${free.toFixed(1)} ms later`);
+      assert.ok(ms < whole / 2 && free < whole / 2, `${how}: ${ms} ms and ${free} ms of ${whole} ms`);
     }
-    console.log(`  aborted after (ms): prefill ${got.prefill.ms.toFixed(1)}, free again ${got.free.toFixed(1)}, inline ${got.inline.ms.toFixed(1)}`);
-    assert.ok(got.free < 3000, `the engine went on for ${got.free} ms`);
   });
 
   await test('unloading in the middle settles everything', async (context) => {
@@ -93,6 +99,7 @@ inBrowsers(async (test) => {
   await test('the page has its turn all the time, with a worker or without', async (context) => {
     const page = await blank(context, server.origin);
     const got = await page.evaluate(async (url) => {
+      /** How long the page waits for its turn during `work`. */
       const waitsDuring = async (work) => {
         const waits = [];
         let running = true;
@@ -104,44 +111,42 @@ inBrowsers(async (test) => {
           if (running) setTimeout(turn, 1);
         };
         setTimeout(turn, 1);
-        await work();
+        const whole = await timed(work);
         running = false;
+        waits.push(performance.now() - last);
         waits.sort((a, b) => a - b);
-        return { turns: waits.length, usual: waits[Math.floor(waits.length * 0.9)], longest: waits.at(-1) };
+        return { whole, usual: waits[Math.floor(waits.length * 0.9)], longest: waits.at(-1) };
       };
       const waits = {};
       for (const worker of [true, false]) {
-        const work = async () => {
-          const mote = await motelm.Mote.load(url, { worker });
-          await mote.generate('The king '.repeat(600), { ...story, maxTokens: 200 }).text();
-          mote.unload();
-        };
-        await work(); // compiles
-        waits[worker ? 'worker' : 'slices'] = await waitsDuring(work);
+        const mote = await motelm.Mote.load(url, { context: 8192, worker });
+        waits[worker ? 'worker' : 'slices'] = await waitsDuring(() => mote.generate('The king '.repeat(1300), { ...story, maxTokens: 20 }).text());
+        mote.unload();
       }
       return waits;
     }, LONG);
-    const shown = Object.entries(got).map(([how, { usual, longest }]) => `${how} ${usual.toFixed(0)}, longest ${longest.toFixed(0)}`);
-    console.log(`  the page's waits (ms, 90th percentile): ${shown.join('; ')}`);
-    // Turns, not milliseconds: whatever else this machine does is in those.
-    assert.ok(got.worker.turns > 30 && got.slices.turns > 30, JSON.stringify(got));
+    for (const [how, { whole, usual, longest }] of Object.entries(got)) {
+      console.log(`  ${how}: of ${whole.toFixed(0)} ms the page waited ${usual.toFixed(0)} at a time (90th percentile), ${longest.toFixed(0)} at most`);
+      // Nearly all of that time is one prompt; unsliced, it would be one wait.
+      assert.ok(longest < whole / 2, `${how}: ${longest} ms of ${whole} ms`);
+    }
   });
 
   await test('generation goes on while the page is busy', async (context) => {
     const page = await blank(context, server.origin);
     const got = await page.evaluate(async (url) => {
       const mote = await motelm.Mote.load(url);
-      const generation = mote.generate('Once upon a time', { ...story, maxTokens: 200 });
-      const iterator = generation[Symbol.asyncIterator]();
-      await iterator.next();
-      const until = performance.now() + 1500;
+      const options = { ...story, maxTokens: 200 };
+      const alone = await timed(() => mote.generate('Once upon a time', options).text());
+      const generation = mote.generate('The king', options);
+      await generation[Symbol.asyncIterator]().next();
+      const busy = 1000 + 3 * alone;
+      const until = performance.now() + busy;
       while (performance.now() < until); // The page does nothing else.
-      let ready = 1;
-      const end = performance.now() + 50;
-      for (let next = await iterator.next(); !next.done && performance.now() < end; next = await iterator.next()) ready += 1;
-      return { ready, result: await generation.result };
+      const { usage, timings } = await generation.result;
+      return { tokens: usage.completionTokens, took: timings.completionMs, busy };
     }, LONG);
-    assert.ok(got.ready > 50, `only ${got.ready} pieces came while the page was busy`);
+    assert.ok(got.tokens > 50 && got.took < got.busy, `${got.tokens} tokens took the engine ${got.took} ms; the page was busy for ${got.busy} ms`);
   });
 
   await test('a policy without blob: workers: in slices by itself, in a worker with its address', async (context) => {

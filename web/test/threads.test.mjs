@@ -56,24 +56,24 @@ inBrowsers(async (test) => {
       const alone = await one.generate('Once upon a time', story).text();
       const both = await Promise.all([one, two].map((mote) => mote.generate('Once upon a time', story).text()));
       const abort = new AbortController();
-      const settled = outcome(one.generate('The king '.repeat(3900), { ...story, signal: abort.signal }).text());
-      await new Promise((resume) => setTimeout(resume, 300));
-      const before = performance.now();
+      const prompt = 'The king '.repeat(1300);
+      const whole = await timed(() => one.generate(prompt, { ...story, maxTokens: 1 }).text());
+      await one.generate('Once', { ...story, maxTokens: 1 }).text(); // What it held of the prompt is gone.
+      const settled = outcome(one.generate(prompt, { ...story, signal: abort.signal }).text());
+      await begun(one);
       abort.abort();
       const { code } = await settled;
-      const ms = performance.now() - before;
-      const again = await one.generate('Once upon a time', story).text();
-      const free = performance.now() - before;
+      let again;
+      const free = await timed(async () => (again = await one.generate('Once upon a time', story).text()));
       two.unload();
       const after = await one.generate('Once upon a time', story).text();
       one.unload();
-      return { texts: new Set([alone, ...both, again, after]).size, code, ms, free };
+      return { texts: new Set([alone, ...both, again, after]).size, code, whole, free };
     }, LONG);
     assert.equal(got.texts, 1);
     assert.equal(got.code, 'aborted');
-    console.log(`  aborted after ${got.ms.toFixed(1)} ms, free again after ${got.free.toFixed(0)} ms`);
-    assert.ok(got.ms < 100, `${got.ms} ms`);
-    assert.ok(got.free < 3000, `${got.free} ms`);
+    console.log(`  a prompt takes ${got.whole.toFixed(0)} ms; one that was aborted and a story, ${got.free.toFixed(0)} ms`);
+    assert.ok(got.free < got.whole / 2, `${got.free} ms of ${got.whole} ms`);
   });
 
   await test('a thread that never comes, one that dies at work, one that traps, memory that is refused', async (context) => {
@@ -94,8 +94,10 @@ inBrowsers(async (test) => {
         dies: worker(`
           const inner = new Worker('${engine}');
           inner.onmessage = ({ data }) => postMessage(data);
+          new BroadcastChannel('end').onmessage = () => helps && inner.terminate();
+          let helps = false;
           onmessage = ({ data }) => {
-            if (data.op === 'help') setTimeout(() => inner.terminate(), 1000);
+            helps ||= data.op === 'help';
             inner.postMessage(data, data.op === 'help' ? [data.ask.port] : data.op === 'share' ? data.ask.ports : []);
           };`),
         refused: worker(`
@@ -111,10 +113,13 @@ inBrowsers(async (test) => {
         const loaded = await outcome(motelm.Mote.load(url, { context: 8192, workerUrl }));
         const mote = loaded.value;
         const running = mote?.running;
-        const abort = new AbortController();
-        setTimeout(() => abort.abort(), 5000);
-        const text = mote && (await outcome(mote.generate(how === 'dies' ? 'The king '.repeat(3900) : 'Once upon a time', { ...story, signal: abort.signal }).text()));
-        results[how] = { code: loaded.code, running, text };
+        let text = mote && outcome(mote.generate('Once upon a time', story).text());
+        if (how === 'dies' && running.threads > 1) {
+          new BroadcastChannel('end').postMessage('now');
+          // A browser takes its time to end a worker that works.
+          while (!(await text).code) text = outcome(mote.generate('The king '.repeat(1300), story).text());
+        }
+        results[how] = { code: loaded.code, running, text: await text };
         mote?.unload();
       }
       return { results, may: relaxed && navigator.hardwareConcurrency > 1 };
