@@ -28,6 +28,7 @@ use core::ops::Range;
 
 use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::order::sorted_below;
 use reader::Reader;
 
 pub use incoming::Incoming;
@@ -365,13 +366,12 @@ impl Head {
 
     /// Indices of the entries, sorted by key.
     fn keys_sorted(&self, bytes: &[u8]) -> Result<Vec<u32>> {
-        let key = |i: u32| &bytes[self.entries[i as usize].key.clone()];
-        let mut sorted: Vec<u32> = (0..self.entries.len() as u32).collect();
-        sorted.sort_unstable_by(|&a, &b| key(a).cmp(key(b)));
-        match sorted.windows(2).find(|pair| key(pair[0]) == key(pair[1])) {
+        let key = |i: usize| &bytes[self.entries[i].key.clone()];
+        let sorted = sorted_below(self.entries.len(), &|a, b| key(a).cmp(key(b)));
+        match sorted.windows(2).find(|pair| key(pair[0] as usize) == key(pair[1] as usize)) {
             None => Ok(sorted),
             Some(pair) => {
-                let name = String::from_utf8_lossy(key(pair[0])).into_owned();
+                let name = String::from_utf8_lossy(key(pair[0] as usize)).into_owned();
                 Err(Error::new(ErrorKind::Malformed, "the file has this key twice").at_key(name))
             }
         }
@@ -461,8 +461,7 @@ fn check_split_number(head: &Head, bytes: &Bytes, index: usize, count: usize) ->
 /// Indices of the tensors, sorted by name.
 fn sort_unique(tensors: &[TensorInfo]) -> Result<Vec<u32>> {
     let name = |i: u32| tensors[i as usize].name.as_str();
-    let mut sorted: Vec<u32> = (0..tensors.len() as u32).collect();
-    sorted.sort_unstable_by(|&a, &b| name(a).cmp(name(b)));
+    let sorted = sorted_below(tensors.len(), &|a, b| tensors[a].name.cmp(&tensors[b].name));
     match sorted.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {
         None => Ok(sorted),
         Some(pair) => Err(Error::new(ErrorKind::Malformed, "the file has two tensors of this name")

@@ -28,6 +28,7 @@ pub mod generate;
 pub mod gguf;
 pub mod model;
 pub mod ops;
+mod order;
 pub mod quant;
 pub mod sample;
 pub mod session;

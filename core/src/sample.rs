@@ -23,7 +23,8 @@ pub use candidates::Candidate;
 pub use options::{Mirostat, Options, SamplerKind};
 
 use crate::error::Result;
-use candidates::{at_share, by_logit, clean, gather, gather_capacity};
+use crate::order::sorted_below;
+use candidates::{at_share, by_logit, clean, gather, gather_capacity, sort};
 use history::{Dry, History, Penalties};
 use random::Random;
 
@@ -55,7 +56,9 @@ impl Sampler {
     pub fn new(options: &Options, n_vocab: usize) -> Result<Self> {
         options.validate(n_vocab)?;
         let mut options = options.clone();
-        options.logit_bias.sort_by_key(|&(token, _)| token);
+        let biases = &options.logit_bias;
+        let by_token = sorted_below(biases.len(), &|a, b| biases[a].0.cmp(&biases[b].0).then(a.cmp(&b)));
+        options.logit_bias = by_token.into_iter().map(|i| biases[i as usize]).collect();
         let chain = active_chain(&options, n_vocab);
         let uses = |kind| chain.contains(&kind);
         let penalties = uses(SamplerKind::Penalties).then(|| Penalties::new(&options));
@@ -149,7 +152,7 @@ impl Sampler {
         if self.edits > 0 {
             self.edited.extend(self.history.newest_first().filter_map(raw));
         }
-        self.edited.sort_unstable_by_key(|candidate| candidate.id);
+        sort(&mut self.edited, &|a, b| a.id.cmp(&b.id));
         self.edited.dedup_by_key(|candidate| candidate.id);
         for &(id, bias) in &self.options.logit_bias {
             if let Ok(i) = self.edited.binary_search_by_key(&id, |candidate| candidate.id) {
@@ -256,7 +259,7 @@ pub fn log_probs(logits: &[f32], token: u32, n: usize, top: &mut Vec<Candidate>)
     top.clear();
     if n > 0 {
         gather(logits, &[], |_| true, n, top);
-        top.sort_unstable_by(by_logit);
+        sort(top, &by_logit);
         top.iter_mut().for_each(|candidate| candidate.logit = log_prob(candidate.logit));
     }
     match logits.get(token as usize).copied().map(clean) {

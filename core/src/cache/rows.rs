@@ -15,7 +15,7 @@ use crate::ops::integers::{Lanes, Sign};
 use crate::quant::q4_0::Q4_0;
 use crate::quant::q8_0::Q8_0;
 use crate::quant::{Dtype, encode_as};
-use crate::simd::{self, Isa, Level, f32s};
+use crate::simd::{self, Isa, Kernel, Level, f32s};
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -131,25 +131,13 @@ impl Rows {
         }
         let bytes = &self.bytes[self.range(head, rows)];
         if columns.len() == self.width && stride == self.width {
-            return self.decode_run(isa, bytes, out);
+            return isa.enter(DecodeRun { kind: self.kind, bytes, out });
         }
         let per_element = self.row_bytes as u64;
         let at = |column: usize| (column as u64 * per_element / self.width as u64) as usize;
         for (row, out) in bytes.chunks_exact(self.row_bytes).zip(out.chunks_mut(stride)) {
-            self.decode_run(isa, &row[at(columns.start)..at(columns.end)], &mut out[..columns.len()]);
-        }
-    }
-
-    #[inline(always)]
-    fn decode_run<I: Isa>(&self, isa: I, bytes: &[u8], out: &mut [f32]) {
-        match self.kind {
-            KvType::F16 => {
-                let halves = bytes.as_chunks().0;
-                isa.decode_f16(halves, &mut out[..halves.len()]);
-            }
-            KvType::F32 => decode_f32(isa, bytes, out),
-            KvType::Q8_0 => decode_blocks::<Q8_0, I>(isa, bytes, out),
-            KvType::Q4_0 => decode_blocks::<Q4_0, I>(isa, bytes, out),
+            let bytes = &row[at(columns.start)..at(columns.end)];
+            isa.enter(DecodeRun { kind: self.kind, bytes, out: &mut out[..columns.len()] });
         }
     }
 
@@ -168,6 +156,31 @@ impl Rows {
         for (head, saved) in saved.chunks_exact(self.row_bytes).enumerate() {
             let range = self.range(head, row..row + 1);
             self.bytes[range].copy_from_slice(saved);
+        }
+    }
+}
+
+/// Elements that follow each other. A function of its own for all who call it: there is code for every type in it.
+struct DecodeRun<'a> {
+    kind: KvType,
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Kernel for DecodeRun<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { kind, bytes, out } = self;
+        match kind {
+            KvType::F16 => {
+                let halves = bytes.as_chunks().0;
+                isa.decode_f16(halves, &mut out[..halves.len()]);
+            }
+            KvType::F32 => decode_f32(isa, bytes, out),
+            KvType::Q8_0 => decode_blocks::<Q8_0, I>(isa, bytes, out),
+            KvType::Q4_0 => decode_blocks::<Q4_0, I>(isa, bytes, out),
         }
     }
 }

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use super::{Data, File, Head, Shard};
 use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::order::sorted_below;
 
 /// Bytes of a head to begin looking at; after that whenever there are half as many again.
 const FIRST_LOOK: usize = if cfg!(test) { 16 } else { 1 << 16 };
@@ -40,7 +41,7 @@ struct Current {
 struct Body {
     head: Head,
     /// Indices of the table by where their bytes begin; those before `next` are complete.
-    order: Vec<usize>,
+    order: Vec<u32>,
     next: usize,
     /// Their bytes, in the order of the table.
     tensors: Vec<Vec<u8>>,
@@ -147,15 +148,15 @@ impl Current {
 
 impl Body {
     fn new(head: Head) -> Self {
-        let mut order: Vec<usize> = (0..head.tensors.len()).collect();
-        order.sort_unstable_by_key(|&i| head.tensors[i].start);
+        let order =
+            sorted_below(head.tensors.len(), &|a, b| head.tensors[a].start.cmp(&head.tensors[b].start));
         let tensors = head.tensors.iter().map(|_| Vec::new()).collect();
         Self { head, order, next: 0, tensors }
     }
 
     /// Takes bytes that belong at `at` of the file, as many as lie in one tensor or between two; returns how many.
     fn push(&mut self, bytes: &[u8], at: usize) -> Result<usize> {
-        let Some(&i) = self.order.get(self.next) else { return Ok(bytes.len()) };
+        let Some(i) = self.order.get(self.next).map(|&i| i as usize) else { return Ok(bytes.len()) };
         let (info, tensor) = (&self.head.tensors[i], &mut self.tensors[i]);
         if at < info.start {
             return Ok(bytes.len().min(info.start - at));

@@ -7,6 +7,7 @@ use core::fmt;
 
 use super::reader::Reader;
 use crate::error::{Error, ErrorKind, Result};
+use crate::order::sorted_below;
 use crate::quant::Dtype;
 
 /// A tensor's place in its file, checked: `start..start + len` lies inside the file.
@@ -132,13 +133,13 @@ fn read_entry(input: &mut Reader<'_>, alignment: usize, shard: usize, index: usi
 }
 
 fn check_overlap(tensors: &[TensorInfo]) -> Result<()> {
-    let mut by_start: Vec<&TensorInfo> = tensors.iter().collect();
-    by_start.sort_unstable_by_key(|tensor| tensor.start);
-    match by_start.windows(2).find(|pair| pair[0].start + pair[0].len > pair[1].start) {
-        None => Ok(()),
-        Some(pair) => {
-            let what = format!("its bytes overlap those of `{}`", pair[0].name);
-            Err(Error::new(ErrorKind::Malformed, what).at_tensor(&*pair[1].name))
+    let by_start = sorted_below(tensors.len(), &|a, b| tensors[a].start.cmp(&tensors[b].start));
+    for pair in by_start.windows(2) {
+        let (one, next) = (&tensors[pair[0] as usize], &tensors[pair[1] as usize]);
+        if one.start + one.len > next.start {
+            let what = format!("its bytes overlap those of `{}`", one.name);
+            return Err(Error::new(ErrorKind::Malformed, what).at_tensor(&*next.name));
         }
     }
+    Ok(())
 }

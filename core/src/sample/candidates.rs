@@ -24,6 +24,19 @@ pub fn by_logit(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
+/// Which of two candidates comes first.
+type Order<'a> = &'a dyn Fn(&Candidate, &Candidate) -> Ordering;
+
+/// Sorts candidates. Like [`split`] it is compiled once: each of the standard library's own is 15 KB of a module.
+pub fn sort(candidates: &mut [Candidate], order: Order<'_>) {
+    candidates.sort_unstable_by(order);
+}
+
+/// Moves the first `n` in `order` to the front, the last of them behind the others.
+pub fn split(candidates: &mut [Candidate], n: usize, order: Order<'_>) {
+    candidates.select_nth_unstable_by(n - 1, order);
+}
+
 /// A logit as a model gave it: NaN is minus infinity, plus infinity the largest number, and zero has no sign.
 pub fn clean(logit: f32) -> f32 {
     if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) + 0.0 }
@@ -65,7 +78,7 @@ pub fn gather(
             continue;
         }
         if out.len() + block.len() > room && out.len() > limit {
-            out.select_nth_unstable_by(limit - 1, by_logit);
+            split(out, limit, &by_logit);
             out.truncate(limit);
             bar = out[limit - 1].logit;
         }
@@ -79,7 +92,7 @@ pub fn gather(
     if out.len() > limit {
         top_k(out, limit);
     } else {
-        out.sort_unstable_by_key(|candidate| candidate.id);
+        sort(out, &|a, b| a.id.cmp(&b.id));
     }
 }
 
@@ -125,17 +138,17 @@ impl Softmax {
 pub fn top_k(candidates: &mut Vec<Candidate>, k: usize) {
     let k = k.max(1);
     if k < candidates.len() {
-        candidates.select_nth_unstable_by(k - 1, by_logit);
+        split(candidates, k, &by_logit);
         candidates.truncate(k);
     }
-    candidates.sort_unstable_by(by_logit);
+    sort(candidates, &by_logit);
 }
 
 /// Nucleus sampling (Holtzman et al. 2019): the best until they hold the share `p`, sorted.
 pub fn top_p(candidates: &mut Vec<Candidate>, p: f32, min_keep: usize) {
     let softmax = Softmax::of(candidates);
     let mut held = 0.0;
-    keep_until(candidates, by_logit, |kept, candidate| {
+    keep_until(candidates, &by_logit, |kept, candidate| {
         held += softmax.p(candidate);
         held >= f64::from(p) && kept >= min_keep
     });
@@ -151,7 +164,7 @@ pub fn typical_p(candidates: &mut Vec<Candidate>, p: f32, min_keep: usize) {
     let mut held = 0.0;
     keep_until(
         candidates,
-        |a, b| distance(a).total_cmp(&distance(b)).then_with(|| by_logit(a, b)),
+        &|a, b| distance(a).total_cmp(&distance(b)).then_with(|| by_logit(a, b)),
         |kept, candidate| {
             held += softmax.p(candidate);
             held > f64::from(p) && kept >= min_keep
@@ -164,7 +177,7 @@ pub fn typical_p(candidates: &mut Vec<Candidate>, p: f32, min_keep: usize) {
 /// Sorts no more than it has to: the nucleus of a large vocabulary is mostly a few dozen tokens.
 fn keep_until(
     candidates: &mut Vec<Candidate>,
-    order: impl Fn(&Candidate, &Candidate) -> Ordering,
+    order: Order<'_>,
     mut enough: impl FnMut(usize, &Candidate) -> bool,
 ) {
     let mut sorted = 0;
@@ -173,9 +186,9 @@ fn keep_until(
             sorted = (sorted * 8).max(64).min(candidates.len());
             let rest = &mut candidates[i..];
             if sorted - i < rest.len() {
-                rest.select_nth_unstable_by(sorted - i - 1, &order);
+                split(rest, sorted - i, order);
             }
-            rest[..sorted - i].sort_unstable_by(&order);
+            sort(&mut rest[..sorted - i], order);
         }
         if enough(i + 1, &candidates[i]) {
             candidates.truncate(i + 1);

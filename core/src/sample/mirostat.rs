@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use super::candidates::{Candidate, Softmax, by_logit, top_k};
+use super::candidates::{Candidate, Softmax, by_logit, sort, split, top_k};
 use super::options::Mirostat;
 
 /// How many of the best candidates the first version estimates the Zipf exponent from.
@@ -50,9 +50,9 @@ impl State {
     fn truncate_by_zipf(&self, candidates: &mut Vec<Candidate>, n_vocab: usize) {
         let mut best = candidates.len().min(ESTIMATED);
         if best < candidates.len() {
-            candidates.select_nth_unstable_by(best - 1, by_logit);
+            split(candidates, best, &by_logit);
         }
-        candidates[..best].sort_unstable_by(by_logit);
+        sort(&mut candidates[..best], &by_logit);
         let (mut products, mut squares) = (0.0, 0.0);
         for (pair, rank) in candidates[..best].windows(2).zip(1u16..) {
             let step = libm::logf(f32::from(rank + 1) / f32::from(rank));

@@ -225,7 +225,7 @@ impl Isa for Simd128 {
     type I32x8 = Pair;
     type I8x32 = Pair;
 
-    #[inline(always)]
+    #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
