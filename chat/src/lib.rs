@@ -29,9 +29,8 @@ mod ops;
 mod python;
 mod template;
 
+pub use clock::{DateTime, NoDate};
 pub use conversation::{Conversation, common_prefix};
 pub use error::ChatError;
-/// The date and time of [`Request::now`], without a time zone; it parses from `2024-07-26T12:30:45`.
-pub use jiff::civil::DateTime;
 pub use message::Message;
 pub use template::{DEFAULT_FUEL, Request, Template, ends};

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::civil::DateTime;
 use minijinja::machinery::{eval, make_string_output};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
@@ -11,7 +10,7 @@ use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, Tokenizer};
 use serde_json::Map;
 
 use crate::meter::{MAX_BYTES, Meter, Stop};
-use crate::{ChatError, Message, builtins, clock, compile, ops, python};
+use crate::{ChatError, DateTime, Message, builtins, clock, compile, ops, python};
 
 /// Work allowed to a request that does not say otherwise: far more than published templates need for a
 /// conversation of a million tokens' length, and about a second at worst.
