@@ -3,6 +3,12 @@
 pub mod activations;
 pub(crate) mod attention;
 pub(crate) mod decoded;
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+pub(crate) mod eight;
 pub(crate) mod elementwise;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod float_panel;

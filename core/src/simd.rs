@@ -90,6 +90,8 @@ macro_rules! like_the_level_below {
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_dots;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
@@ -97,13 +99,24 @@ mod avx512_bf16;
 mod avx_vnni;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod dotprod;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod i8mm;
+mod level;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod narrow;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon_dots;
 #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
 mod relaxed;
 mod scalar;
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+mod side_by_side;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 #[cfg(target_arch = "x86_64")]
@@ -119,11 +132,20 @@ pub use avx512::Avx512;
 use avx512_bf16::Avx512Bf16;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use dotprod::Dotprod;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub use i8mm::I8mm;
+pub use level::Level;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub use narrow::{Dots, DotsKernel, Narrow};
+pub use narrow::{Narrow, Products, ProductsKernel};
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use neon::Neon;
 pub use scalar::Scalar;
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+pub use side_by_side::{Dots, DotsKernel, SideBySide};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
@@ -134,120 +156,6 @@ use crate::ops::integers::{self, Lanes};
 use crate::ops::matmul::Rows;
 use crate::ops::ternary::{self, Ternary};
 use crate::quant::float16;
-
-/// An instruction set that this processor has, and with it the way into its kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Level {
-    /// Plain Rust, for every processor; what the others are tested against.
-    #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
-    Scalar,
-    /// x86-64 with AVX2, FMA and F16C.
-    #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
-    /// The same with byte dot products on its registers.
-    #[cfg(target_arch = "x86_64")]
-    AvxVnni(AvxVnni),
-    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI, and perhaps BF16.
-    #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
-    /// 64-bit Arm with NEON.
-    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    Neon(Neon),
-    /// The same with byte dot products.
-    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    Dotprod(Dotprod),
-    /// WebAssembly with 128-bit vectors, relaxed ones where the module is compiled for them.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    Simd128(Simd128),
-}
-
-impl Level {
-    /// The best level that the compiler's own target promises, without asking the processor.
-    pub const fn baseline() -> Self {
-        #[cfg(all(
-            target_arch = "x86_64",
-            target_feature = "avx2",
-            target_feature = "fma",
-            target_feature = "f16c",
-            target_feature = "avx512f",
-            target_feature = "avx512bw",
-            target_feature = "avx512dq",
-            target_feature = "avx512vl",
-            target_feature = "avx512vnni"
-        ))]
-        // SAFETY: the whole program is compiled for processors that have these.
-        return Self::Avx512(unsafe {
-            let avx512 = Avx512::new_unchecked(Avx2::new_unchecked());
-            if cfg!(target_feature = "avx512bf16") { avx512.with_bf16() } else { avx512 }
-        });
-        #[cfg(all(
-            target_arch = "x86_64",
-            target_feature = "avx2",
-            target_feature = "fma",
-            target_feature = "f16c"
-        ))]
-        #[allow(unreachable_code, reason = "where the target promises more")]
-        // SAFETY: the whole program is compiled for processors that have these.
-        return Self::Avx2(unsafe { Avx2::new_unchecked() });
-        #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_feature = "dotprod"))]
-        // SAFETY: the whole program is compiled for processors that have it.
-        return Self::Dotprod(unsafe { Dotprod::new_unchecked() });
-        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-        #[allow(unreachable_code, reason = "where the target promises more")]
-        return Self::Neon(Neon);
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        return Self::Simd128(Simd128);
-        #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
-        #[allow(unreachable_code, reason = "what is left when the target promises nothing")]
-        Self::Scalar
-    }
-
-    /// `scalar`, `avx2`, ...
-    pub const fn name(self) -> &'static str {
-        match self {
-            #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
-            Self::Scalar => "scalar",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni(_) => "avx-vnni",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(isa) if isa.bf16().is_some() => "avx512-bf16",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => "avx512",
-            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Self::Neon(_) => "neon",
-            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Self::Dotprod(_) => "dotprod",
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Self::Simd128(_) if cfg!(target_feature = "relaxed-simd") => "relaxed",
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Self::Simd128(_) => "simd128",
-        }
-    }
-
-    /// Runs a kernel on this level's instructions.
-    #[inline]
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        match self {
-            #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
-            Self::Scalar => Scalar.enter(kernel),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.enter(kernel),
-            #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni(isa) => isa.enter(kernel),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(isa) => isa.enter(kernel),
-            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Self::Neon(isa) => isa.enter(kernel),
-            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Self::Dotprod(isa) => isa.enter(kernel),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Self::Simd128(isa) => isa.enter(kernel),
-        }
-    }
-}
 
 /// Work that is entered once and then runs on one instruction set; a struct that holds its arguments.
 pub trait Kernel {

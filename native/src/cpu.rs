@@ -43,11 +43,16 @@ pub fn levels() -> Vec<Level> {
     }
     #[cfg(target_arch = "aarch64")]
     {
-        use motelm_core::simd::{Dotprod, Neon};
+        use motelm_core::simd::{Dotprod, I8mm, Neon};
         levels.push(Level::Neon(Neon));
         if std::arch::is_aarch64_feature_detected!("dotprod") {
             // SAFETY: the processor has just said so.
-            levels.push(Level::Dotprod(unsafe { Dotprod::new_unchecked() }));
+            let dotprod = unsafe { Dotprod::new_unchecked() };
+            levels.push(Level::Dotprod(dotprod));
+            if std::arch::is_aarch64_feature_detected!("i8mm") {
+                // SAFETY: the processor has just said so.
+                levels.push(Level::I8mm(unsafe { I8mm::new_unchecked(dotprod) }));
+            }
         }
     }
     if !levels.contains(&Level::baseline()) {

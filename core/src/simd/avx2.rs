@@ -1,6 +1,9 @@
 //! x86-64 with AVX2, FMA and F16C: every processor since about 2013 to 2015. One register holds each vector type.
 
 use super::{Isa, Kernel};
+use crate::ops::eight;
+use crate::ops::integers::Lanes;
+use crate::ops::matmul::Rows;
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX2, FMA and F16C.
@@ -332,5 +335,9 @@ impl Isa for Avx2 {
     fn dot_i8(self, w: __m256i, x: __m256i) -> __m256i {
         // The instruction wants one unsigned side, so the signs move over: |w| * (x * sign w). 2 * 128 * 127 fits.
         avx2!(self.dot_u7(_mm256_sign_epi8(w, w), _mm256_sign_epi8(x, w)))
+    }
+    #[inline(always)]
+    fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
+        eight::tokens::<F, Self>(self, rows);
     }
 }

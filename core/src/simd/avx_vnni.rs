@@ -2,6 +2,9 @@
 //! since Zen 5 (2024).
 
 use super::{Avx2, Isa, Kernel};
+use crate::ops::eight;
+use crate::ops::integers::Lanes;
+use crate::ops::matmul::Rows;
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX-VNNI, and all that [`Avx2`] proves.
@@ -55,5 +58,9 @@ impl Isa for AvxVnni {
     fn dot_i8(self, w: __m256i, x: __m256i) -> __m256i {
         // As with AVX2: |w| * (x * sign w).
         vnni!(self.dot_u7(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)))
+    }
+    #[inline(always)]
+    fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
+        eight::tokens::<F, Self>(self, rows);
     }
 }

@@ -3,6 +3,9 @@
 //! The library's function for the instruction is not stable, so it is written as assembly.
 
 use super::{Isa, Kernel, Neon};
+use crate::ops::eight;
+use crate::ops::integers::Lanes;
+use crate::ops::matmul::Rows;
 use core::arch::aarch64::*;
 use core::arch::asm;
 
@@ -66,5 +69,10 @@ impl Isa for Dotprod {
     #[inline(always)]
     fn dot_i8(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8 {
         [dot(w[0], x[0]), dot(w[1], x[1])]
+    }
+
+    #[inline(always)]
+    fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
+        eight::tokens::<F, Self>(self, rows);
     }
 }

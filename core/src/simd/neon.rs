@@ -1,6 +1,9 @@
 //! 64-bit Arm with NEON, which practically every such processor has: two registers hold each vector type.
 
 use super::{Isa, Kernel};
+use crate::ops::eight;
+use crate::ops::integers::Lanes;
+use crate::ops::matmul::Rows;
 use core::arch::aarch64::*;
 
 /// NEON. It exists only in programs that are compiled for it, so the type itself is the proof.
@@ -333,5 +336,10 @@ impl Isa for Neon {
             let signed = |v| vreinterpretq_s8_u8(v);
             [dot(signed(w[0]), signed(x[0])), dot(signed(w[1]), signed(x[1]))]
         }
+    }
+
+    #[inline(always)]
+    fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
+        eight::tokens::<F, Self>(self, rows);
     }
 }

@@ -4,7 +4,8 @@
 //! three things, depending on the processor under the browser: an unsigned byte (AVX-VNNI), an unsigned byte whose
 //! products saturate by twos at 16 bits (SSSE3, AVX2), a signed byte (Arm). [`eighth_bit`] looks which.
 
-use super::narrow::{Dots, DotsKernel};
+use super::narrow::{Products, ProductsKernel};
+use super::side_by_side::{Dots, DotsKernel};
 use super::simd128::{Pair, Pairs, Simd128, load, store, transpose};
 use core::arch::wasm32::*;
 
@@ -65,15 +66,43 @@ fn eighth_bit() -> EighthBit {
     }
 }
 
-/// [`super::Narrow::with_dots`]
+/// The way to multiply that suits the processor under the browser.
+enum Way {
+    Quads { flip: u8 },
+    Pairs,
+    FoldedBy8,
+    FoldedBy2,
+}
+
+#[inline(always)]
+fn way(signed: bool, bits: u32) -> Way {
+    match eighth_bit() {
+        EighthBit::Unsigned => Way::Quads { flip: if signed { 0x80 } else { 0 } },
+        EighthBit::Sign => Way::Quads { flip: 0 },
+        EighthBit::Saturates if signed => Way::Pairs,
+        EighthBit::Saturates if bits <= 4 => Way::FoldedBy8,
+        EighthBit::Saturates => Way::FoldedBy2,
+    }
+}
+
+/// [`super::SideBySide::with_dots`]
 #[inline(always)]
 pub(super) fn with_dots<K: DotsKernel<Simd128>>(signed: bool, bits: u32, kernel: K) -> K::Output {
-    match eighth_bit() {
-        EighthBit::Unsigned => kernel.run::<Quads>(if signed { 0x80 } else { 0 }),
-        EighthBit::Sign => kernel.run::<Quads>(0),
-        EighthBit::Saturates if signed => kernel.run::<Pairs>(0),
-        EighthBit::Saturates if bits <= 4 => kernel.run::<Folded<8>>(0),
-        EighthBit::Saturates => kernel.run::<Folded<2>>(0),
+    match way(signed, bits) {
+        Way::Quads { flip } => kernel.run::<Quads>(flip),
+        Way::Pairs => kernel.run::<Pairs>(0),
+        Way::FoldedBy8 => kernel.run::<Folded<8>>(0),
+        Way::FoldedBy2 => kernel.run::<Folded<2>>(0),
+    }
+}
+
+/// [`super::Narrow::with_products`]
+#[inline(always)]
+pub(super) fn with_products<K: ProductsKernel<Simd128>>(signed: bool, bits: u32, kernel: K) -> K::Output {
+    match way(signed, bits) {
+        Way::Quads { flip } => kernel.run::<Quads>(flip),
+        Way::Pairs => kernel.run::<Pairs>(0),
+        Way::FoldedBy8 | Way::FoldedBy2 => kernel.run::<Folded<2>>(0),
     }
 }
 
@@ -82,12 +111,13 @@ struct Quads;
 
 impl Dots<Simd128> for Quads {
     #[inline(always)]
-    fn side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+    fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(rows, flip, to);
     }
 
     #[inline(always)]
     fn dots<const TOKENS: usize, const QUADS: usize>(
+        _: Simd128,
         w: &[[u8; 32]; QUADS],
         x: [&[[u8; 4]; QUADS]; TOKENS],
     ) -> [[v128; 2]; TOKENS] {
@@ -103,7 +133,9 @@ impl Dots<Simd128> for Quads {
         }
         sums
     }
+}
 
+impl Products<Simd128> for Quads {
     #[inline(always)]
     fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> v128 {
         let low = dot_add(v128_xor(load(w), u8x16_splat(flip)), load(x), i32x4_splat(0));
@@ -125,13 +157,14 @@ struct Folded<const N: usize>;
 
 impl<const N: usize> Dots<Simd128> for Folded<N> {
     #[inline(always)]
-    fn side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+    fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(rows, flip, to);
     }
 
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
     fn dots<const TOKENS: usize, const QUADS: usize>(
+        _: Simd128,
         w: &[[u8; 32]; QUADS],
         x: [&[[u8; 4]; QUADS]; TOKENS],
     ) -> [[v128; 2]; TOKENS] {
@@ -167,7 +200,9 @@ impl<const N: usize> Dots<Simd128> for Folded<N> {
         }
         sums
     }
+}
 
+impl<const N: usize> Products<Simd128> for Folded<N> {
     #[inline(always)]
     fn of_32(w: &[u8; 32], x: &[u8; 32], _: u8) -> v128 {
         let low = i16x8_relaxed_dot_i8x16_i7x16(load(x), load(w));

@@ -1,9 +1,11 @@
 //! WebAssembly's 128-bit vectors: two hold each vector type.
 
-use super::{Dots, DotsKernel, Isa, Kernel, Narrow};
+use super::narrow::{Narrow, Products, ProductsKernel};
+use super::side_by_side::{Dots, DotsKernel, SideBySide};
+use super::{Isa, Kernel};
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
-use crate::ops::narrow;
+use crate::ops::{eight, narrow};
 use core::arch::wasm32::*;
 
 /// 128-bit vectors. A module that has them does not load without them, so the type itself is the proof.
@@ -84,7 +86,8 @@ pub(super) fn transpose(rows: [v128; 4]) -> [v128; 4] {
 #[cfg(not(target_feature = "relaxed-simd"))]
 mod plain {
     use super::{Pairs, Simd128};
-    use crate::simd::DotsKernel;
+    use crate::simd::narrow::ProductsKernel;
+    use crate::simd::side_by_side::DotsKernel;
     use core::arch::wasm32::*;
 
     /// To the lanes of `sum` adds the products of signed bytes, in some order; `x` is at least -127.
@@ -123,9 +126,13 @@ mod plain {
         dot_add(w, x, sum)
     }
 
-    /// [`crate::simd::Narrow::with_dots`]
     #[inline(always)]
     pub fn with_dots<K: DotsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
+        kernel.run::<Pairs>(0)
+    }
+
+    #[inline(always)]
+    pub fn with_products<K: ProductsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
         kernel.run::<Pairs>(0)
     }
 }
@@ -136,7 +143,7 @@ pub(super) struct Pairs;
 impl Dots<Simd128> for Pairs {
     /// Pairs (16-bit lanes) of eight rows side by side.
     #[inline(always)]
-    fn side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+    fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         let flip = u8x16_splat(flip);
         for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let to = to.as_flattened_mut();
@@ -159,6 +166,7 @@ impl Dots<Simd128> for Pairs {
 
     #[inline(always)]
     fn dots<const TOKENS: usize, const QUADS: usize>(
+        _: Simd128,
         w: &[[u8; 32]; QUADS],
         x: [&[[u8; 4]; QUADS]; TOKENS],
     ) -> [[v128; 2]; TOKENS] {
@@ -176,7 +184,9 @@ impl Dots<Simd128> for Pairs {
         }
         sums
     }
+}
 
+impl Products<Simd128> for Pairs {
     #[inline(always)]
     fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> v128 {
         let [low, high] = Self::of_16(w, x, flip);
@@ -453,12 +463,19 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
-        narrow::tokens::<F, Self>(self, rows);
+        eight::tokens::<F, Self>(self, rows);
     }
 
     #[inline(always)]
     fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {
         narrow::one_token::<F, Self>(self, rows);
+    }
+}
+
+impl SideBySide for Simd128 {
+    #[inline(always)]
+    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
+        best::with_dots(signed, bits, kernel)
     }
 }
 
@@ -472,24 +489,9 @@ impl Narrow for Simd128 {
     }
 
     #[inline(always)]
-    fn load_narrow(self, x: &[f32; 4]) -> v128 {
-        load_floats(x)
-    }
-
-    #[inline(always)]
     fn store_narrow(self, v: v128, to: &mut [f32; 4]) {
         // SAFETY: 16 bytes are written of 16.
         unsafe { v128_store(to.as_mut_ptr().cast(), v) }
-    }
-
-    #[inline(always)]
-    fn add_narrow(self, a: v128, b: v128) -> v128 {
-        f32x4_add(a, b)
-    }
-
-    #[inline(always)]
-    fn mul_narrow(self, a: v128, b: v128) -> v128 {
-        f32x4_mul(a, b)
     }
 
     #[inline(always)]
@@ -498,31 +500,12 @@ impl Narrow for Simd128 {
     }
 
     #[inline(always)]
-    fn neg_mul_add_narrow(self, a: v128, b: v128, c: v128) -> v128 {
-        best::neg_mul_add(a, b, c)
-    }
-
-    #[inline(always)]
     fn float_i32_narrow(self, v: v128) -> v128 {
         f32x4_convert_i32x4(v)
     }
 
     #[inline(always)]
-    fn floats_side_by_side(self, rows: [&[f32; 8]; 8], to: &mut [[f32; 8]; 8]) {
-        for four in 0..2 {
-            for half in 0..2 {
-                let [a, b, c, d] = [4 * four, 4 * four + 1, 4 * four + 2, 4 * four + 3];
-                let row = |row: usize| load_floats(&rows[row][4 * half..]);
-                let columns = transpose([row(a), row(b), row(c), row(d)]);
-                for (column, to) in columns.into_iter().zip(&mut to[4 * half..]) {
-                    self.store_narrow(column, &mut to.as_chunks_mut().0[four]);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
-        best::with_dots(signed, bits, kernel)
+    fn with_products<K: ProductsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
+        best::with_products(signed, bits, kernel)
     }
 }

@@ -1,0 +1,34 @@
+//! What eight rows as lanes ask of an instruction set, beside [`Isa`].
+
+use super::Isa;
+
+/// An instruction set with dot products of a lane for each of eight rows.
+pub trait SideBySide: Isa {
+    /// Runs a kernel with the fastest dot products for weights that have a sign, or else have no more than `bits` bits,
+    /// at most 6; inside a function marked for this instruction set.
+    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output;
+}
+
+/// Work that needs dot products.
+pub trait DotsKernel<I: SideBySide> {
+    /// What the work returns.
+    type Output;
+
+    /// Does the work; `flip` is what every weight is to be xored with before the dot products meet it. Must be
+    /// `#[inline(always)]`, like every generic function that it calls.
+    fn run<D: Dots<I>>(self, flip: u8) -> Self::Output;
+}
+
+/// A way to multiply bytes: weights with activations, which are at least -127.
+pub trait Dots<I: Isa> {
+    /// Lays 32 bytes of each of eight rows side by side, in the order that [`Dots::dots`] takes, each byte `^ flip`.
+    fn side_by_side(isa: I, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]);
+
+    /// The products of weights of every row, 16 or 32 in `QUADS` fours, and as many activations of every token, summed
+    /// in a lane for each row.
+    fn dots<const TOKENS: usize, const QUADS: usize>(
+        isa: I,
+        w: &[[u8; 32]; QUADS],
+        x: [&[[u8; 4]; QUADS]; TOKENS],
+    ) -> [I::I32x8; TOKENS];
+}
