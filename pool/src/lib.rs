@@ -34,8 +34,14 @@ pub struct Pool {
 /// A thread's part in a pool.
 pub struct Worker(Arc<Shared>);
 
-/// How often a thread looks before it sleeps; with the processor's pause in between about 10 to 50 microseconds.
-const LOOKS: usize = if cfg!(loom) { 1 } else { 1000 };
+/// How often a thread looks before it sleeps, at least and at most. With the processor's pause in between, 1000 looks take
+/// some 10 to 50 microseconds; WebAssembly has no pause, and takes 2 for as many. There, threads look for longer as long as
+/// that helps: not where they share a core with each other or with somebody else.
+const LOOKS: (usize, usize) = match () {
+    _ if cfg!(loom) => (1, 1),
+    _ if cfg!(target_arch = "wasm32") => (1000, 50_000),
+    _ => (1000, 1000),
+};
 
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
@@ -50,6 +56,8 @@ struct Shared {
     busy: AtomicBool,
     /// Workers that sleep or are about to.
     sleepers: AtomicUsize,
+    /// How often to look now.
+    looks: AtomicUsize,
     /// The pool is being dropped.
     ends: AtomicBool,
     /// Guards the decision to sleep; holds what the first panicking task threw.
@@ -97,6 +105,7 @@ impl Pool {
             next: AtomicUsize::new(0),
             busy: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
+            looks: AtomicUsize::new(LOOKS.0),
             ends: AtomicBool::new(false),
             thrown: Mutex::new(None),
             work: Condvar::new(),
@@ -199,7 +208,7 @@ impl Shared {
 
     fn wait_until_left(&self) {
         let left = || self.state.load(Ordering::Acquire) & INSIDE == 0;
-        if look(left) {
+        if self.look(left) {
             return;
         }
         let mut guard = self.lock();
@@ -237,7 +246,7 @@ impl Shared {
 
     fn wait_for_step(&self, last: u64) {
         let stir = || is_new(self.state.load(Ordering::SeqCst), last) || self.ends.load(Ordering::SeqCst);
-        if look(stir) {
+        if self.look(stir) {
             return;
         }
         let mut guard = self.lock();
@@ -249,6 +258,18 @@ impl Shared {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Looks for something for a while, and remembers whether that was of use.
+    fn look(&self, found: impl Fn() -> bool) -> bool {
+        let looks = self.looks.load(Ordering::Relaxed);
+        let found = (0..looks).any(|_| {
+            spin_loop();
+            found()
+        });
+        let next = if found { looks * 2 } else { looks / 2 };
+        self.looks.store(next.clamp(LOOKS.0, LOOKS.1), Ordering::Relaxed);
+        found
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Any + Send>>> {
         self.thrown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,14 +278,6 @@ impl Shared {
 /// Whether `state` is an open step other than `last`.
 fn is_new(state: u64, last: u64) -> bool {
     state & OPEN != 0 && state >> 32 != last
-}
-
-/// Looks for something for a short while.
-fn look(found: impl Fn() -> bool) -> bool {
-    (0..LOOKS).any(|_| {
-        spin_loop();
-        found()
-    })
 }
 
 #[cfg(all(test, not(loom)))]
