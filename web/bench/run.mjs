@@ -2,13 +2,11 @@
 //
 //   node run.mjs [--shapes FOLDER] [--models a.gguf,b.gguf] [--builds relaxed,simd128,threads] [--threads 1,2]
 //                [--pp 256] [--tg 64] [--rounds 5] [--alone] [--json FILE]
-import { createServer } from 'node:http';
-import { createReadStream, mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { extname, join, normalize } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
+import { launch, median, serve } from './browser.mjs';
 
 const { values: args } = parseArgs({
   options: {
@@ -24,36 +22,9 @@ const { values: args } = parseArgs({
   },
 });
 const [pp, tg, rounds] = [args.pp, args.tg, args.rounds].map(Number);
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const types = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
-
-const server = createServer(({ url }, response) => {
-  const path = normalize(decodeURIComponent(new URL(url, 'http://localhost').pathname));
-  const file = path.startsWith('/shapes/') ? join(args.shapes, path.slice(8)) : join(root, path);
-  let size;
-  try {
-    size = statSync(file).size;
-  } catch {
-    return response.writeHead(404).end();
-  }
-  response.writeHead(200, {
-    'content-type': types[extname(file)] ?? 'application/octet-stream',
-    'content-length': size,
-    'cross-origin-opener-policy': 'same-origin',
-    'cross-origin-embedder-policy': 'require-corp',
-  });
-  createReadStream(file).pipe(response);
-});
-await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
-const origin = `http://127.0.0.1:${server.address().port}`;
-
+const server = await serve(args.shapes);
 const profile = mkdtempSync(join(tmpdir(), 'motelm-bench-'));
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-dev-shm-usage', '--no-first-run'],
-});
-
-const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
+const browser = await launch(profile);
 
 /** Tokens a second, by the clock and by the processor time that the browser took. */
 const per = (tokens, { wall, cpu }) => ({ wall: (1000 * tokens) / wall, cpu: (1000 * tokens) / Math.max(cpu, 1) });
@@ -88,7 +59,7 @@ try {
       const page = await browser.newPage();
       page.on('console', (message) => message.type() === 'error' && console.log(`  page: ${message.text()}`));
       page.on('pageerror', (error) => console.log(`  page: ${error}`));
-      await page.goto(`${origin}/web/bench/page.html`);
+      await page.goto(`${server.origin}/web/bench/page.html`);
       await page.waitForFunction(() => window.bench);
       const call = (what, ...rest) => page.evaluate(([what, rest]) => window.bench[what](...rest), [what, rest]);
       const names = args.builds.split(',');
