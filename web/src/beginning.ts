@@ -21,7 +21,7 @@ export class Beginning {
   /** Takes the next bytes; `true` once, when the header is complete. */
   push(bytes: Uint8Array): boolean {
     if (this.complete) return false;
-    this.pieces.push(bytes);
+    this.pieces.push(bytes.slice());
     this.length += bytes.length;
     const size = this.expected ?? LARGEST;
     if (this.length < Math.min(this.look, size)) return false;

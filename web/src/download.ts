@@ -5,6 +5,7 @@
  * nothing of it was handed out.
  */
 import { MoteError, unlessAborted } from './error.js';
+import { Reading } from './reading.js';
 import { Sha256 } from './sha256.js';
 import { type Entry, Shelf } from './shelf.js';
 import type { Opened } from './source.js';
@@ -76,9 +77,10 @@ async function* fromShelf({ shelf, parts, remote, size, entry }: Begun, options:
   const hash = options.sha256 === undefined ? undefined : new Sha256();
   try {
     for (let n = 0; n < parts; n++) {
-      const bytes = await shelf.part(n);
-      hash?.update(bytes);
-      yield { bytes, phase: 'cache' };
+      for await (const bytes of shelf.part(n)) {
+        hash?.update(bytes);
+        yield { bytes, phase: 'cache' };
+      }
     }
     if (!remote) {
       await shelf.note({ ...entry!, complete: true, used: Date.now() }).catch(() => {});
@@ -182,7 +184,7 @@ class Keeper {
 
 /** A file at a server, read from `start`. */
 class Remote {
-  private reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  private reading: Reading | undefined;
 
   private constructor(
     private readonly url: string,
@@ -218,7 +220,7 @@ class Remote {
   }
 
   async close(): Promise<void> {
-    await (this.reader ?? this.response.body)?.cancel().catch(() => {});
+    await (this.reading ?? this.response.body)?.cancel().catch(() => {});
   }
 
   /** The bytes from `at` on, through broken connections. */
@@ -227,13 +229,13 @@ class Remote {
     let skip = at - this.start;
     try {
       for (;;) {
-        const reader = (this.reader = this.response.body!.getReader());
+        const reading = (this.reading = new Reading(this.response.body!));
         let broke: unknown;
         try {
-          for (let next = await reader.read(); !next.done; next = await reader.read()) {
+          for (let piece = await reading.next(); piece; piece = await reading.next()) {
             failures = 0;
-            const bytes = skip > 0 ? next.value.subarray(skip) : next.value;
-            skip = Math.max(0, skip - next.value.length);
+            const bytes = piece.subarray(skip);
+            skip = Math.max(0, skip - piece.length);
             if (bytes.length === 0) continue;
             at += bytes.length;
             yield { bytes, phase: 'download' };

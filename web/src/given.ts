@@ -2,7 +2,7 @@
 import { base } from './builds.js';
 import { MoteError } from './error.js';
 import type { Portable } from './protocol.js';
-import { PIECE } from './source.js';
+import { PIECE } from './reading.js';
 import type { HubFile, SingleSource, Source } from './types.js';
 
 /** Files to post, and for each that has to be pumped, its bytes. */

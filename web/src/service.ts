@@ -205,7 +205,7 @@ export class Service {
             progress.expect(beginning.size);
           }
           if (loader) loader.push(bytes);
-          else unplaced.push(bytes);
+          else unplaced.push(bytes.slice());
           progress.add(bytes.length, phase);
           await nextTurn();
         }

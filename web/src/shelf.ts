@@ -1,5 +1,6 @@
 /** The files in the [store](store.ts): what is there of each, and who may write. */
 import { MoteError } from './error.js';
+import { bytesOf } from './reading.js';
 import { PART, type Store } from './store.js';
 
 /** A file that is kept, or begun. */
@@ -48,7 +49,7 @@ export class Shelf {
   }
 
   note(entry: Entry): Promise<void> {
-    return this.store.write(this.key, 'entry.json', new TextEncoder().encode(JSON.stringify(entry)));
+    return this.store.write(this.key, 'entry.json', new TextEncoder().encode(JSON.stringify(entry)), false);
   }
 
   /** How many parts from the start are here, each of its full size. */
@@ -59,16 +60,17 @@ export class Shelf {
     return n;
   }
 
-  async part(n: number): Promise<Uint8Array<ArrayBuffer>> {
+  /** A part's bytes, in pieces that are there until the next one is asked for. */
+  async *part(n: number): AsyncGenerator<Uint8Array, void, void> {
     try {
-      return new Uint8Array(await (await this.store.read(this.key, `${n}`))!.arrayBuffer());
+      yield* bytesOf((await this.store.read(this.key, `${n}`))!);
     } catch (cause) {
       throw new MoteError('integrity', `part ${n} of ${this.url} left the cache while it was read`, cause);
     }
   }
 
   keep(n: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    return this.store.write(this.key, `${n}`, bytes);
+    return this.store.write(this.key, `${n}`, bytes, true);
   }
 
   delete(): Promise<void> {

@@ -2,6 +2,7 @@
 import { download } from './download.js';
 import { MoteError } from './error.js';
 import type { Fetching, Portable } from './protocol.js';
+import { bytesOf } from './reading.js';
 import type { Progress } from './types.js';
 
 /** What the host hands over: bytes, an error, or neither at the end. */
@@ -18,25 +19,21 @@ export interface Opening extends Fetching {
   pull(): Promise<Piece>;
 }
 
-/** A file that is being read. */
+/** A file that is being read. A piece is there until the next one is asked for. */
 export interface Opened {
   size: number | undefined;
   pieces: AsyncGenerator<{ bytes: Uint8Array; phase: Progress['phase'] }, void, void>;
 }
-
-/** Bytes that are read at once: little beside a model, and much beside the cost of asking. */
-export const PIECE = 8 << 20;
-const HEADER_PIECE = 1 << 20;
 
 export async function open(file: Portable, options: Opening): Promise<Opened> {
   switch (file.kind) {
     case 'url':
       return download(file.url, options);
     case 'blob':
-      return { size: file.blob.size, pieces: ofBlob(file.blob, options.headerOnly ? HEADER_PIECE : PIECE) };
+      return { size: file.blob.size, pieces: ofBlob(file.blob) };
     case 'path': {
       const blob = await openPath(file.path);
-      return { size: blob.size, pieces: ofBlob(blob, options.headerOnly ? HEADER_PIECE : PIECE) };
+      return { size: blob.size, pieces: ofBlob(blob) };
     }
     case 'pump':
       return { size: file.size, pieces: ofPump(options.pull) };
@@ -51,15 +48,11 @@ async function openPath(path: string): Promise<Blob> {
   }
 }
 
-async function* ofBlob(blob: Blob, piece: number) {
-  for (let at = 0; at < blob.size; at += piece) {
-    const bytes = await blob
-      .slice(at, at + piece)
-      .arrayBuffer()
-      .catch((cause: unknown) => {
-        throw new MoteError('file', 'the file could not be read; it may have changed or moved', cause);
-      });
-    yield { bytes: new Uint8Array(bytes), phase: 'read' as const };
+async function* ofBlob(blob: Blob) {
+  try {
+    for await (const bytes of bytesOf(blob)) yield { bytes, phase: 'read' as const };
+  } catch (cause) {
+    throw new MoteError('file', 'the file could not be read; it may have changed or moved', cause);
   }
 }
 

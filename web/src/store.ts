@@ -6,7 +6,8 @@
  */
 export interface Store {
   read(key: string, name: string): Promise<Blob | undefined>;
-  write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Writes a file whole, unless `cut` says that one that is too short would be noticed: that may be faster. */
+  write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>, cut: boolean): Promise<void>;
   keys(): Promise<string[]>;
   delete(key: string): Promise<void>;
 }
@@ -36,27 +37,27 @@ async function openFiles(): Promise<Store> {
         return undefined;
       }
     },
-    async write(key, name, bytes) {
+    async write(key, name, bytes, cut) {
       const folder = await all.getDirectoryHandle(key, { create: true });
       const handle = await folder.getFileHandle(name, { create: true });
-      if (names.includes('createWritable')) {
-        // What is written appears when the stream is closed, all at once.
-        const stream = await handle.createWritable();
-        await stream.write(bytes).catch(async (error: unknown) => {
-          await stream.abort().catch(() => {});
-          throw error;
-        });
-        return stream.close();
+      if (names.includes('createSyncAccessHandle') && (cut || !names.includes('createWritable'))) {
+        // Only in workers, and not among the types of pages.
+        const access = await (handle as unknown as WithAccess).createSyncAccessHandle();
+        try {
+          access.truncate(0);
+          if (access.write(bytes) < bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
+        } finally {
+          access.close();
+        }
+        return;
       }
-      // Only in workers, and not among the types of pages.
-      const access = await (handle as unknown as WithAccess).createSyncAccessHandle();
-      try {
-        access.truncate(0);
-        if (access.write(bytes) < bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
-        access.flush();
-      } finally {
-        access.close();
-      }
+      // What is written appears when the stream is closed, all at once.
+      const stream = await handle.createWritable();
+      await stream.write(bytes).catch(async (error: unknown) => {
+        await stream.abort().catch(() => {});
+        throw error;
+      });
+      return stream.close();
     },
     async keys() {
       const keys = [];
