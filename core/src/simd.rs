@@ -35,8 +35,8 @@
 //! decline.
 #![allow(unsafe_code)]
 
-/// The methods of [`Isa`] that a level does as the one that it holds does them: all but entering, dot products and
-/// [`Isa::spread`].
+/// The methods of [`Isa`] that a level does as the one that it holds does them: all but entering, dot products,
+/// [`Isa::spread`] and [`Isa::negate`].
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 macro_rules! like_the_level_below {
     () => {
@@ -70,6 +70,7 @@ macro_rules! like_the_level_below {
             fn splat_bytes(x: u8) -> Self::I8x32;
             fn store_bytes(v: Self::I8x32, to: &mut [u8; 32]);
             fn nibbles(x: &[u8; 16]) -> Self::I8x32;
+            fn join(x: [u64; 4]) -> Self::I8x32;
             fn field(v: Self::I8x32, shift: u32, mask: u8) -> Self::I8x32;
             fn raise(v: Self::I8x32, mask: u8, shift: u32) -> Self::I8x32;
             fn or(a: Self::I8x32, b: Self::I8x32) -> Self::I8x32;
@@ -266,6 +267,8 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     fn store_bytes(self, v: Self::I8x32, to: &mut [u8; 32]);
     /// The low nibbles of 16 bytes, then their high nibbles.
     fn nibbles(self, x: &[u8; 16]) -> Self::I8x32;
+    /// 32 bytes, eight in each number, the first in its low bits.
+    fn join(self, x: [u64; 4]) -> Self::I8x32;
     /// `(v >> shift) & mask` in every byte; `mask` must not reach the bits that the shift brings in from above, so
     /// `mask <= 0xff >> shift`.
     fn field(self, v: Self::I8x32, shift: u32, mask: u8) -> Self::I8x32;
@@ -275,6 +278,8 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     fn or(self, a: Self::I8x32, b: Self::I8x32) -> Self::I8x32;
     /// Byte `i` is `value` where bit `i` of `bits` is set, else 0.
     fn spread(self, bits: u32, value: u8) -> Self::I8x32;
+    /// Byte `i`, a signed one, with the other sign where bit `i` of `signs` is set.
+    fn negate(self, v: Self::I8x32, signs: u32) -> Self::I8x32;
     /// `table[index]` for every byte; every index must be below 16.
     fn lookup(self, table: &[i8; 16], index: Self::I8x32) -> Self::I8x32;
     /// Rounds 32 numbers to nearest even integers; those must fit, or the bytes are unspecified.

@@ -14,22 +14,27 @@
 use super::float16::{f16_to_f32, f32_to_f16};
 use super::search::inverse;
 use super::{MAX_BLOCK, MAX_GROUPS};
+use crate::simd::Isa;
 
 /// The levels of grids with three of them, by digit.
-pub const LEVELS_2: &[i8] = &[8, 25, 43];
+pub const LEVELS_2: &[u8] = &[8, 25, 43];
 /// The levels of IQ3_XXS, by digit.
-pub const LEVELS_3_XXS: &[i8] = &[4, 12, 20, 28, 36, 44, 52, 62];
+pub const LEVELS_3_XXS: &[u8] = &[4, 12, 20, 28, 36, 44, 52, 62];
 /// The levels of IQ3_S, by digit.
-pub const LEVELS_3_S: &[i8] = &[1, 3, 5, 7, 9, 11, 13, 15];
-/// The levels of IQ1_S and IQ1_M, by digit: 8 times -1, 0, 1.
-pub const LEVELS_1: &[i8] = &[-8, 0, 8];
+pub const LEVELS_3_S: &[u8] = &[1, 3, 5, 7, 9, 11, 13, 15];
+/// The levels of IQ1_S and IQ1_M, by digit: 8 times -1, 0, 1, and [`ZERO_1`] more.
+pub const LEVELS_1: &[u8] = &[0, 8, 16];
+/// The level among [`LEVELS_1`] that means 0.
+pub const ZERO_1: i8 = 8;
 
 /// `POINTS` points of `DIMS` levels each.
 #[derive(Debug)]
 pub struct Grid<const POINTS: usize, const DIMS: usize> {
-    /// The digits of each point, the first in the lowest bits.
-    points: [u16; POINTS],
-    levels: &'static [i8],
+    /// The levels of each point, for whoever decodes.
+    points: [[u8; DIMS]; POINTS],
+    /// The digits of each point, the first in the lowest bits, for whoever searches.
+    digits: [u16; POINTS],
+    levels: &'static [u8],
 }
 
 impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
@@ -40,17 +45,18 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
     ///
     /// # Panics
     /// When there are not `POINTS` of them: at compile time, as grids are statics.
-    pub(super) const fn new(distances: &str, levels: &'static [i8]) -> Self {
+    pub(super) const fn new(distances: &str, levels: &'static [u8]) -> Self {
         let distances = distances.as_bytes();
         let base = levels.len();
-        let mut points = [0; POINTS];
+        let (mut points, mut digits) = ([[0; DIMS]; POINTS], [0; POINTS]);
         let (mut at, mut next, mut n) = (0, 0, 0);
         while at < distances.len() {
             next += (distances[at] - b'#') as usize;
             if distances[at] != b'~' {
                 let (mut rest, mut dim) = (next, 0);
                 while dim < DIMS {
-                    points[n] |= ((rest % base) << (dim * Self::BITS)) as u16;
+                    points[n][dim] = levels[rest % base];
+                    digits[n] |= ((rest % base) << (dim * Self::BITS)) as u16;
                     rest /= base;
                     dim += 1;
                 }
@@ -60,21 +66,14 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
             at += 1;
         }
         assert!(n == POINTS, "a grid has as many points as it says");
-        Self { points, levels }
+        Self { points, digits, levels }
     }
 
     /// Writes the levels of a point; `index` counts modulo `POINTS`.
     #[inline]
     pub fn point(&self, index: u16, q: &mut [i8]) {
         let point = self.points[usize::from(index) % POINTS];
-        for (dim, q) in q.iter_mut().enumerate() {
-            *q = self.levels[self.digit(point, dim)];
-        }
-    }
-
-    #[inline(always)]
-    fn digit(&self, point: u16, dim: usize) -> usize {
-        usize::from(point >> (dim * Self::BITS)) & ((1 << Self::BITS) - 1)
+        q.iter_mut().zip(point).for_each(|(q, level)| *q = level as i8);
     }
 
     /// The largest level.
@@ -89,17 +88,14 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
 
     /// The index of a ternary point that was shifted, and whether it was shifted down.
     pub(super) fn index_shifted(&self, q: &[i8]) -> (u16, bool) {
-        // Shifted up, levels are -7, 1 and 9; down, -9, -1 and 7.
+        // Shifted up, they are -7, 1 and 9; down, -9, -1 and 7.
         let down = q[0] & 7 == 7;
-        let shift = if down { 1 } else { -1 };
-        (self.index_of(|dim| (q[dim] + shift) as u8), down)
+        let shift = if down { -1 } else { 1 };
+        (self.index_of(|dim| (q[dim] - shift + ZERO_1) as u8), down)
     }
 
     fn index_of(&self, level: impl Fn(usize) -> u8) -> u16 {
-        let point = (0..DIMS).fold(0, |point, dim| {
-            let digit = self.levels.iter().position(|&l| l as u8 == level(dim)).unwrap_or(0);
-            point | (digit << (dim * Self::BITS)) as u16
-        });
+        let point = core::array::from_fn(level);
         self.points.iter().position(|&p| p == point).unwrap_or(0) as u16
     }
 
@@ -123,8 +119,8 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
             }
         }
         let mut best = (0, f32::INFINITY);
-        for (index, &point) in self.points.iter().enumerate() {
-            let cost = costs[0][usize::from(point & 255)] + costs[1][usize::from(point >> 8)];
+        for (index, &digits) in self.digits.iter().enumerate() {
+            let cost = costs[0][usize::from(digits & 255)] + costs[1][usize::from(digits >> 8)];
             if cost < best.1 {
                 best = (index as u16, cost);
             }
@@ -175,18 +171,37 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
                 let mut cost = 0.0;
                 for (at, x) in x.chunks_exact(DIMS).enumerate().map(|(i, x)| (i * DIMS, x)) {
                     let x = core::array::from_fn(|i| x[i]);
-                    let (index, more) = self.nearest(&x, &weights[at..], scale, f32::from(shift));
+                    let (index, more) = self.nearest(&x, &weights[at..], scale, f32::from(shift - ZERO_1));
                     cost += more;
                     self.point(index, &mut tried[at..at + DIMS]);
                 }
                 if cost < least {
                     least = cost;
-                    q.iter_mut().zip(tried).for_each(|(q, tried)| *q = tried + shift);
+                    q.iter_mut().zip(tried).for_each(|(q, tried)| *q = tried + shift - ZERO_1);
                 }
             }
             error += least;
         }
         error
+    }
+}
+
+impl<const POINTS: usize> Grid<POINTS, 8> {
+    /// The levels of four points; indices count modulo `POINTS`.
+    #[inline(always)]
+    pub(super) fn points<I: Isa>(&self, isa: I, index: [usize; 4]) -> I::I8x32 {
+        let point = |i: usize| u64::from_le_bytes(self.points[index[i] % POINTS]);
+        isa.join([point(0), point(1), point(2), point(3)])
+    }
+}
+
+impl<const POINTS: usize> Grid<POINTS, 4> {
+    /// The levels of eight points; indices count modulo `POINTS`.
+    #[inline(always)]
+    pub(super) fn points<I: Isa>(&self, isa: I, index: [usize; 8]) -> I::I8x32 {
+        let point = |i: usize| u64::from(u32::from_le_bytes(self.points[index[i] % POINTS]));
+        let pair = |i: usize| point(i) | point(i + 1) << 32;
+        isa.join([pair(0), pair(2), pair(4), pair(6)])
     }
 }
 
@@ -203,6 +218,17 @@ pub(super) enum Signs {
 #[inline]
 pub const fn even_signs(seven: u8) -> u8 {
     seven | ((seven.count_ones() as u8 & 1) << 7)
+}
+
+/// [`even_signs`] of four times seven sign bits, which follow each other.
+#[inline(always)]
+pub(super) const fn even_signs_of_four(bits: u32) -> u32 {
+    let sevens = bits & 0x7f | (bits & 0x3f80) << 1 | (bits & 0x1f_c000) << 2 | (bits & 0xfe0_0000) << 3;
+    // Halves of a byte onto each other, until its lowest bit is the sum of all.
+    let sums = sevens ^ sevens >> 4;
+    let sums = sums ^ sums >> 2;
+    let sums = sums ^ sums >> 1;
+    sevens | (sums & 0x0101_0101) << 7
 }
 
 /// Turns the integers whose sign bits are set.
@@ -230,6 +256,21 @@ pub(super) fn nibble_scales(outer: f32, bytes: &[u8], multiplier: fn(u8) -> f32,
     for (group, scale) in scale.iter_mut().enumerate() {
         *scale = outer * multiplier(bytes[group / 2] >> (4 * (group % 2)) & 15);
     }
+}
+
+/// Eight scales of 4 bits each, low bits first.
+#[inline(always)]
+pub(super) fn eight_nibbles(bytes: [u8; 4]) -> [u8; 8] {
+    let bits = u64::from(u32::from_le_bytes(bytes));
+    let bits = (bits | bits << 16) & 0xffff_0000_ffff;
+    let bits = (bits | bits << 8) & 0xff_00ff_00ff_00ff;
+    ((bits | bits << 4) & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes()
+}
+
+/// Eight scales: `(s + 0.5) * step`.
+#[inline(always)]
+pub(super) fn between<I: Isa>(isa: I, scales: [u8; 8], step: I::F32x8) -> I::F32x8 {
+    isa.mul_add(isa.float_u8(scales), step, isa.mul(step, isa.splat(0.5)))
 }
 
 /// A block of `scale * multipliers[scales[group]] * q`.

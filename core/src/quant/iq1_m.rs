@@ -7,9 +7,11 @@
 
 use super::float16::{f16_to_f32, f32_to_f16};
 use super::grid;
-use super::iq1_s::{GRID, odd_eighths};
+use super::iq1_s::{GRID, REACH, odd_eighths};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the points' upper bits and the shifts begin; before them come the points' lower bytes.
 pub const UPPER: usize = 32;
@@ -26,7 +28,15 @@ fn words(block: &[u8]) -> [u16; 4] {
     core::array::from_fn(|i| u16::from_le_bytes([block[WORDS + 2 * i], block[WORDS + 2 * i + 1]]))
 }
 
+/// The outer scale's bits, of which every word has four.
+#[inline]
+fn outer([a, b, c, d]: [u16; 4]) -> u16 {
+    a >> 12 | b >> 12 << 4 | c >> 12 << 8 | d >> 12 << 12
+}
+
 impl Format for IQ1_M {
+    meets_integers!();
+
     const ID: u32 = 29;
     const BLOCK: usize = 256;
     const BYTES: usize = 56;
@@ -41,7 +51,7 @@ impl Format for IQ1_M {
         let multipliers: [f32; 8] = core::array::from_fn(|s| odd_eighths(s as u8));
         let snap =
             |x: &[f32], weights: &[f32], scale, q: &mut [i8]| GRID.snap_shifted(8, x, weights, scale, q);
-        let found = grid::search(x, weights(importance), Self::GROUP, GRID.reach(), &multipliers, snap);
+        let found = grid::search(x, weights(importance), Self::GROUP, REACH, &multipliers, snap);
         out.fill(0);
         let mut upper = [0; 32];
         for (i, q) in found.q.chunks_exact(8).enumerate() {
@@ -69,18 +79,53 @@ impl Quantized for IQ1_M {
         for (i, q) in q.chunks_exact_mut(8).enumerate() {
             let shift = if upper[i] & 8 == 0 { 1 } else { -1 };
             GRID.point(u16::from(block[i]) | (upper[i] as u16 & 7) << 8, q);
-            q.iter_mut().for_each(|q| *q += shift);
+            q.iter_mut().for_each(|q| *q += shift - grid::ZERO_1);
         }
     }
 
     #[inline]
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         let words = words(block);
-        let outer =
-            f16_to_f32(words.iter().enumerate().fold(0, |outer, (i, word)| outer | (word >> 12) << (4 * i)));
+        let outer = f16_to_f32(outer(words));
         for (group, scale) in scale.iter_mut().enumerate() {
             *scale = outer * odd_eighths((words[group / 4] >> (3 * (group % 4)) & 7) as u8);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ1_M {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 5;
+    /// As [`super::iq1_s`].
+    const OFFSET: Option<i32> = Some(9);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], at: usize) -> (I::F32x8, I::F32x8) {
+        let words = words(&blocks[0]);
+        let mut scales = [0; 8];
+        for (group, scale) in scales.iter_mut().enumerate() {
+            *scale = (words[2 * at + group / 4] >> (3 * (group % 4)) & 7) as u8;
+        }
+        let outer = isa.splat_f16(outer(words));
+        let scale = grid::between(isa, scales, isa.mul(outer, isa.splat(0.25)));
+        (scale, isa.mul(scale, isa.splat(9.0)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let block = &blocks[0];
+        let points: &[u8; 4] = part(block, 4 * i);
+        let upper = usize::from(u16::from_le_bytes(*part(block, UPPER + 2 * i)));
+        let index = [0, 1, 2, 3].map(|j| usize::from(points[j]) | (upper >> (4 * j) & 7) << 8);
+        // Every eight has a shift of its own, up where the bit is not set.
+        let up = |j: usize| if upper >> (4 * j + 3) & 1 == 0 { 0x0202_0202_0202_0202 } else { 0 };
+        isa.or(GRID.points(isa, index), isa.join([up(0), up(1), up(2), up(3)]))
     }
 }

@@ -7,9 +7,11 @@
 //! integers, [`Quantized::integers`] gives 8 times the bracket, and [`Quantized::scales`] an 8th of the rest.
 
 use super::float16::{read_f16, write_f16};
-use super::grid::{self, Grid, LEVELS_1};
+use super::grid::{self, Grid, LEVELS_1, ZERO_1};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, meets_integers};
+use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::simd::Isa;
 
 /// The 2048 points (also in [`super::iq1_m`]).
 pub static GRID: Grid<2048, 8> = Grid::new(
@@ -38,6 +40,8 @@ pub static GRID: Grid<2048, 8> = Grid::new(
     ),
     LEVELS_1,
 );
+/// The largest level, ternary 1.
+pub(super) const REACH: f32 = 8.0;
 /// Where the points' lower bytes begin.
 pub const POINTS: usize = 2;
 /// Where the words of upper bits, scales and shifts begin.
@@ -60,6 +64,8 @@ fn word(block: &[u8], group: usize) -> u16 {
 }
 
 impl Format for IQ1_S {
+    meets_integers!();
+
     const ID: u32 = 19;
     const BLOCK: usize = 256;
     const BYTES: usize = 50;
@@ -74,7 +80,7 @@ impl Format for IQ1_S {
         let multipliers: [f32; 8] = core::array::from_fn(|s| odd_eighths(s as u8));
         let snap =
             |x: &[f32], weights: &[f32], scale, q: &mut [i8]| GRID.snap_shifted(32, x, weights, scale, q);
-        let found = grid::search(x, weights(importance), Self::GROUP, GRID.reach(), &multipliers, snap);
+        let found = grid::search(x, weights(importance), Self::GROUP, REACH, &multipliers, snap);
         write_f16(out, 0, found.scale);
         let (points, words) = out[POINTS..].split_at_mut(WORDS - POINTS);
         for (group, word) in words.chunks_exact_mut(2).enumerate() {
@@ -100,7 +106,7 @@ impl Quantized for IQ1_S {
             for (i, q) in q.chunks_exact_mut(8).enumerate() {
                 let upper = word >> (3 * i) & 7;
                 GRID.point(u16::from(block[POINTS + 4 * group + i]) | upper << 8, q);
-                q.iter_mut().for_each(|q| *q += shift);
+                q.iter_mut().for_each(|q| *q += shift - ZERO_1);
             }
         }
     }
@@ -112,5 +118,37 @@ impl Quantized for IQ1_S {
             *scale = outer * odd_eighths((word(block, group) >> 12 & 7) as u8);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ1_S {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 5;
+    /// Levels begin at 0 instead of -[`ZERO_1`], and shifts are 0 and 2.
+    const OFFSET: Option<i32> = Some(9);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let block = &blocks[0];
+        let mut scales = [0; 8];
+        for (group, scale) in scales.iter_mut().enumerate() {
+            *scale = (word(block, group) >> 12 & 7) as u8;
+        }
+        let scale = grid::between(isa, scales, isa.mul(half(isa, block, 0), isa.splat(0.25)));
+        (scale, isa.mul(scale, isa.splat(9.0)))
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let (points, word): (&[u8; 4], _) =
+            (part(&blocks[0], POINTS + 4 * i), usize::from(word(&blocks[0], i)));
+        let index = [0, 1, 2, 3].map(|j| usize::from(points[j]) | (word >> (3 * j) & 7) << 8);
+        isa.or(GRID.points(isa, index), isa.splat_bytes(if word >> 15 == 0 { 2 } else { 0 }))
     }
 }

@@ -9,7 +9,9 @@
 use super::float16::{read_f16, write_f16};
 use super::grid::{self, Grid, LEVELS_2, Signs};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::simd::Isa;
 
 /// The 1024 points.
 pub static GRID: Grid<1024, 8> = Grid::new(
@@ -42,6 +44,8 @@ pub const SCALES: usize = 74;
 pub struct IQ2_S;
 
 impl Format for IQ2_S {
+    meets_integers!();
+
     const ID: u32 = 22;
     const BLOCK: usize = 256;
     const BYTES: usize = 82;
@@ -88,5 +92,32 @@ impl Quantized for IQ2_S {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         grid::nibble_scales(read_f16(block, 0), &block[SCALES..], grid::quarters, scale);
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ2_S {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
+    const OFFSET: Option<i32> = Some(0);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], at: usize) -> (I::F32x8, I::F32x8) {
+        let block = &blocks[0];
+        let scales = grid::eight_nibbles(*part(block, SCALES + 4 * at));
+        (grid::between(isa, scales, isa.mul(half(isa, block, 0), isa.splat(0.25))), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let block = &blocks[0];
+        let (points, upper): (&[u8; 4], usize) = (part(block, POINTS + 4 * i), block[UPPER + i].into());
+        let index = [0, 1, 2, 3].map(|j| usize::from(points[j]) | (upper << (8 - 2 * j) & 0x300));
+        isa.negate(GRID.points(isa, index), u32::from_le_bytes(*part(block, SIGNS + 4 * i)))
     }
 }

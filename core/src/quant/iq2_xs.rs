@@ -8,7 +8,9 @@
 use super::float16::{read_f16, write_f16};
 use super::grid::{self, Grid, LEVELS_2, Signs};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::simd::Isa;
 
 /// The 512 points.
 pub static GRID: Grid<512, 8> = Grid::new(
@@ -30,6 +32,8 @@ pub const SCALES: usize = 66;
 pub struct IQ2_XS;
 
 impl Format for IQ2_XS {
+    meets_integers!();
+
     const ID: u32 = 17;
     const BLOCK: usize = 256;
     const BYTES: usize = 74;
@@ -71,5 +75,34 @@ impl Quantized for IQ2_XS {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         grid::nibble_scales(read_f16(block, 0), &block[SCALES..], grid::quarters, scale);
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ2_XS {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
+    const OFFSET: Option<i32> = Some(0);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], at: usize) -> (I::F32x8, I::F32x8) {
+        let block = &blocks[0];
+        let scales = grid::eight_nibbles(*part(block, SCALES + 4 * at));
+        (grid::between(isa, scales, isa.mul(half(isa, block, 0), isa.splat(0.25))), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let words = u64::from_le_bytes(*part(&blocks[0], 2 + 8 * i));
+        let levels = GRID.points(isa, [0, 16, 32, 48].map(|bit| (words >> bit) as usize & 511));
+        // The upper 7 bits of every word, next to each other.
+        let sevens = words >> 9 & 0x007f_007f_007f_007f;
+        let sevens = (sevens | sevens >> 9) & 0x0000_3fff_0000_3fff;
+        isa.negate(levels, grid::even_signs_of_four((sevens | sevens >> 18) as u32))
     }
 }

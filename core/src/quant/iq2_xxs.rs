@@ -8,7 +8,9 @@
 use super::float16::{read_f16, write_f16};
 use super::grid::{self, Grid, LEVELS_2, Signs};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, meets_integers};
+use crate::ops::integers::{Lanes, Sign, half};
+use crate::simd::Isa;
 
 /// The 256 points.
 pub static GRID: Grid<256, 8> = Grid::new(
@@ -32,6 +34,8 @@ fn parts(block: &[u8], group: usize) -> (&[u8], u32) {
 }
 
 impl Format for IQ2_XXS {
+    meets_integers!();
+
     const ID: u32 = 16;
     const BLOCK: usize = 256;
     const BYTES: usize = 66;
@@ -80,5 +84,34 @@ impl Quantized for IQ2_XXS {
             *scale = outer * grid::quarters((parts(block, group).1 >> 28) as u8);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ2_XXS {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
+    const OFFSET: Option<i32> = Some(0);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let block = &blocks[0];
+        let mut scales = [0; 8];
+        for (group, scale) in scales.iter_mut().enumerate() {
+            *scale = (parts(block, group).1 >> 28) as u8;
+        }
+        (grid::between(isa, scales, isa.mul(half(isa, block, 0), isa.splat(0.25))), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let (points, signs) = parts(&blocks[0], i);
+        let levels = GRID.points(isa, [0, 1, 2, 3].map(|i| points[i].into()));
+        isa.negate(levels, grid::even_signs_of_four(signs))
     }
 }

@@ -9,7 +9,9 @@
 use super::float16::{read_f16, write_f16};
 use super::grid::{self, Grid, LEVELS_3_S, Signs};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::simd::Isa;
 
 /// The 512 points.
 pub static GRID: Grid<512, 4> = Grid::new(
@@ -43,6 +45,8 @@ fn odd(scale: u8) -> f32 {
 }
 
 impl Format for IQ3_S {
+    meets_integers!();
+
     const ID: u32 = 21;
     const BLOCK: usize = 256;
     const BYTES: usize = 110;
@@ -93,5 +97,32 @@ impl Quantized for IQ3_S {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         grid::nibble_scales(read_f16(block, 0), &block[SCALES..], odd, scale);
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ3_S {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
+    const OFFSET: Option<i32> = Some(0);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let block = &blocks[0];
+        let scales = grid::eight_nibbles(*part(block, SCALES));
+        (grid::between(isa, scales, isa.mul(half(isa, block, 0), isa.splat(2.0))), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let block = &blocks[0];
+        let (points, ninths): (&[u8; 8], usize) = (part(block, POINTS + 8 * i), block[NINTHS + i].into());
+        let index = [0, 1, 2, 3, 4, 5, 6, 7].map(|j| usize::from(points[j]) | (ninths << (8 - j) & 0x100));
+        isa.negate(GRID.points(isa, index), u32::from_le_bytes(*part(block, SIGNS + 4 * i)))
     }
 }

@@ -8,7 +8,9 @@
 use super::float16::{read_f16, write_f16};
 use super::grid::{self, Grid, LEVELS_3_XXS, Signs};
 use super::search::weights;
-use super::{Format, Quantized, decode_groups};
+use super::{Format, Quantized, decode_groups, meets_integers};
+use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::simd::Isa;
 
 /// The 256 points.
 pub static GRID: Grid<256, 4> = Grid::new(
@@ -42,6 +44,8 @@ fn halves(scale: u8) -> f32 {
 }
 
 impl Format for IQ3_XXS {
+    meets_integers!();
+
     const ID: u32 = 18;
     const BLOCK: usize = 256;
     const BYTES: usize = 98;
@@ -93,5 +97,34 @@ impl Quantized for IQ3_XXS {
             *scale = outer * halves((word(block, group) >> 28) as u8);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for IQ3_XXS {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
+    const OFFSET: Option<i32> = Some(0);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let block = &blocks[0];
+        let mut scales = [0; 8];
+        for (group, scale) in scales.iter_mut().enumerate() {
+            *scale = (word(block, group) >> 28) as u8;
+        }
+        (grid::between(isa, scales, isa.mul(half(isa, block, 0), isa.splat(0.5))), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let points: &[u8; 8] = part(&blocks[0], POINTS + 8 * i);
+        let levels = GRID.points(isa, points.map(usize::from));
+        isa.negate(levels, grid::even_signs_of_four(word(&blocks[0], i)))
     }
 }

@@ -8,7 +8,9 @@
 
 use super::mxfp4::LEVELS;
 use super::search::{Table, farthest, inverse};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the nibbles begin; before them come the scales.
 pub const NIBBLES: usize = 4;
@@ -30,7 +32,20 @@ pub const fn half_scale(byte: u8) -> f32 {
     }
 }
 
+/// [`half_scale`] of every byte.
+static HALF_SCALES: [f32; 256] = {
+    let mut scales = [0.0; 256];
+    let mut byte = 0;
+    while byte < scales.len() {
+        scales[byte] = half_scale(byte as u8);
+        byte += 1;
+    }
+    scales
+};
+
 impl Format for NVFP4 {
+    meets_integers!();
+
     const ID: u32 = 40;
     const BLOCK: usize = 64;
     const BYTES: usize = 36;
@@ -84,5 +99,38 @@ impl Quantized for NVFP4 {
             *scale = half_scale(byte);
         }
         min.fill(0.0);
+    }
+}
+
+impl Lanes for NVFP4 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Signed;
+    const BITS: u32 = 8;
+    const OFFSET: Option<i32> = Some(0);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], at: usize) -> (I::F32x8, I::F32x8) {
+        let mut scales = [0.0; 8];
+        for (scales, block) in scales.as_chunks_mut::<4>().0.iter_mut().zip(blocks.iter().skip(2 * at)) {
+            for (scale, byte) in scales.iter_mut().zip(&block[..NIBBLES]) {
+                *scale = HALF_SCALES[usize::from(*byte)];
+            }
+        }
+        (isa.load(&scales), isa.zero())
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        // A row may end within the four vectors that share scales; there, any bytes will do.
+        let block = &blocks[(i / 2).min(blocks.len() - 1)];
+        // Of two runs of 8 bytes the low nibbles, then the high ones.
+        let low = 0x0f0f_0f0f_0f0f_0f0f;
+        let [a, b] = [0, 8].map(|at| u64::from_le_bytes(*part(block, NIBBLES + 16 * (i % 2) + at)));
+        isa.lookup(&LEVELS, isa.join([a & low, a >> 4 & low, b & low, b >> 4 & low]))
     }
 }

@@ -6,7 +6,9 @@
 
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, inverse, round, symmetric, weights};
-use super::{Format, Quantized, decode_groups, planes};
+use super::{Format, Quantized, decode_groups, meets_integers, planes};
+use crate::ops::integers::{Lanes, Sign, part};
+use crate::simd::Isa;
 
 /// Where the integers begin.
 pub const INTEGERS: usize = 2;
@@ -15,7 +17,18 @@ pub const INTEGERS: usize = 2;
 #[derive(Debug, Clone, Copy)]
 pub struct Q2_0;
 
+/// Eight integers of 2 bits as bytes.
+#[inline(always)]
+const fn eight_pairs(bits: u16) -> u64 {
+    let bits = bits as u64;
+    let bits = (bits | bits << 24) & 0xff_0000_00ff;
+    let bits = (bits | bits << 12) & 0x000f_000f_000f_000f;
+    (bits | bits << 6) & 0x0303_0303_0303_0303
+}
+
 impl Format for Q2_0 {
+    meets_integers!();
+
     const ID: u32 = 42;
     const BLOCK: usize = 64;
     const BYTES: usize = 18;
@@ -49,5 +62,34 @@ impl Quantized for Q2_0 {
     fn scales(block: &[u8], scale: &mut [f32], min: &mut [f32]) {
         scale[0] = read_f16(block, 0);
         min[0] = 0.0;
+    }
+}
+
+impl Lanes for Q2_0 {
+    type Block = [u8; Self::BYTES];
+    const SIGN: Sign = Sign::Unsigned;
+    const BITS: u32 = 2;
+    const OFFSET: Option<i32> = Some(1);
+
+    #[inline(always)]
+    fn blocks(row: &[u8]) -> &[Self::Block] {
+        row.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn factors<I: Isa>(isa: I, blocks: &[Self::Block], _: usize) -> (I::F32x8, I::F32x8) {
+        let mut scales = [0.0; 8];
+        for (scales, block) in scales.as_chunks_mut::<2>().0.iter_mut().zip(blocks) {
+            *scales = [read_f16(block, 0); 2];
+        }
+        let scale = isa.load(&scales);
+        (scale, scale)
+    }
+
+    #[inline(always)]
+    fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
+        let bits = u64::from_le_bytes(*part(&blocks[i / 2], INTEGERS + 8 * (i % 2)));
+        let eight = |at: u32| eight_pairs((bits >> at) as u16);
+        isa.join([eight(0), eight(16), eight(32), eight(48)])
     }
 }

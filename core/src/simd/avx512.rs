@@ -74,6 +74,11 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn negate(self, v: __m256i, signs: u32) -> __m256i {
+        avx512!(_mm256_mask_sub_epi8(v, signs, _mm256_setzero_si256(), v))
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: __m256i, x: __m256i) -> __m256i {
         avx512!(_mm256_dpbusd_epi32(_mm256_setzero_si256(), w, x))
     }

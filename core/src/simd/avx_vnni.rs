@@ -50,6 +50,11 @@ impl Isa for AvxVnni {
     }
 
     #[inline(always)]
+    fn negate(self, v: __m256i, signs: u32) -> __m256i {
+        self.0.negate(v, signs)
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: __m256i, x: __m256i) -> __m256i {
         vnni!(_mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), w, x))
     }

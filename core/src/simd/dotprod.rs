@@ -61,6 +61,11 @@ impl Isa for Dotprod {
     }
 
     #[inline(always)]
+    fn negate(self, v: Self::I8x32, signs: u32) -> Self::I8x32 {
+        self.0.negate(v, signs)
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8 {
         // Up to 127, unsigned and signed bytes are the same.
         self.dot_i8(w, x)

@@ -41,6 +41,11 @@ impl Isa for I8mm {
     }
 
     #[inline(always)]
+    fn negate(self, v: Self::I8x32, signs: u32) -> Self::I8x32 {
+        self.0.negate(v, signs)
+    }
+
+    #[inline(always)]
     fn dot_u7(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8 {
         self.0.dot_u7(w, x)
     }

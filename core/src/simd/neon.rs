@@ -301,6 +301,20 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    fn join(self, [a, b, c, d]: [u64; 4]) -> I8x32 {
+        neon! {
+            let pair = |low, high| vreinterpretq_u8_u64(vcombine_u64(vcreate_u64(low), vcreate_u64(high)));
+            [pair(a, b), pair(c, d)]
+        }
+    }
+
+    #[inline(always)]
+    fn negate(self, v: I8x32, signs: u32) -> I8x32 {
+        let minus = self.spread(signs, 0xff);
+        neon!([vsubq_u8(veorq_u8(v[0], minus[0]), minus[0]), vsubq_u8(veorq_u8(v[1], minus[1]), minus[1])])
+    }
+
+    #[inline(always)]
     fn lookup(self, table: &[i8; 16], index: I8x32) -> I8x32 {
         neon! {
             let table = vreinterpretq_u8_s8(vld1q_s8(table.as_ptr()));

@@ -171,6 +171,16 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn join(self, x: [u64; 4]) -> [u8; 32] {
+        from_fn(|i| x[i / 8].to_le_bytes()[i % 8])
+    }
+
+    #[inline(always)]
+    fn negate(self, v: [u8; 32], signs: u32) -> [u8; 32] {
+        from_fn(|i| if signs >> i & 1 == 1 { v[i].wrapping_neg() } else { v[i] })
+    }
+
+    #[inline(always)]
     fn lookup(self, table: &[i8; 16], index: [u8; 32]) -> [u8; 32] {
         index.map(|i| table[usize::from(i & 15)] as u8)
     }

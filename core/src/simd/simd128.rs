@@ -431,6 +431,16 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn join(self, [a, b, c, d]: [u64; 4]) -> Pair {
+        [u64x2(a, b), u64x2(c, d)]
+    }
+
+    #[inline(always)]
+    fn negate(self, v: Pair, signs: u32) -> Pair {
+        both(v, self.spread(signs, 0xff), |v, minus| i8x16_sub(v128_xor(v, minus), minus))
+    }
+
+    #[inline(always)]
     fn lookup(self, table: &[i8; 16], index: Pair) -> Pair {
         let table = load(&table.map(|entry| entry as u8));
         each(index, |index| best::lookup(table, index))
