@@ -7,12 +7,11 @@
 use core::array;
 
 use super::{STEP, Step, Ternary, block_scale, finish, total};
-use crate::exec::Columns;
 use crate::ops::matmul::Rows;
+use crate::ops::panel::{LANES, Place};
 use crate::simd::{Wide, WideKernel};
 
-/// Rows in a group, and in the two groups that a tile multiplies together.
-const LANES: usize = 16;
+/// Rows in the two groups that a tile multiplies together.
 const ROWS: usize = 2 * LANES;
 /// Steps of the rows unpacked at once: 132 KB.
 const PIECE: usize = 16;
@@ -91,16 +90,6 @@ fn unpack<F: Ternary, I: Wide>(isa: I, rows: [&[u8]; LANES], step: usize, to: &m
     }
 }
 
-/// Where a tile's sums go.
-struct Place<'a, 'b> {
-    out: &'a mut Columns<'b, f32>,
-    /// Whether the sums are the outputs' first part, or are added to what is there.
-    first: bool,
-    r: usize,
-    n_rows: usize,
-    t: usize,
-}
-
 /// Multiplies one tile and returns how many tokens it took.
 #[inline(always)]
 fn tile<F: Ternary, I: Wide, const TOKENS: usize>(
@@ -132,10 +121,11 @@ impl<const SCALED: bool, const TOKENS: usize> WideKernel for Tile<'_, '_, SCALED
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
     fn run<I: Wide>(self, isa: I) {
-        let Self { weights, x, stride, place } = self;
+        let Self { weights, x, stride, mut place } = self;
         let ahead = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_i32_wide(0); 2]; TOKENS];
         let mut products = [[isa.splat_wide(0.0); 2]; TOKENS];
+        place.prefetch(isa, TOKENS);
         for s in 0..weights.len() {
             let w: &[Weights; 2] = &weights[s];
             let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];
@@ -173,15 +163,11 @@ impl<const SCALED: bool, const TOKENS: usize> WideKernel for Tile<'_, '_, SCALED
             }
         }
         for t in 0..TOKENS {
-            let out = &mut place.out.row(place.t + t)[place.r..][..place.n_rows];
-            for (group, out) in out.chunks_mut(LANES).enumerate() {
-                let sum = if SCALED { products[t][group] } else { isa.float_i32_wide(sums[t][group]) };
-                let mut lanes = [0.0; LANES];
-                isa.store_wide(sum, &mut lanes);
-                for (out, sum) in out.iter_mut().zip(lanes) {
-                    *out = if place.first { sum } else { *out + sum };
-                }
+            let mut last = products[t];
+            if !SCALED {
+                last = [isa.float_i32_wide(sums[t][0]), isa.float_i32_wide(sums[t][1])];
             }
+            place.put(isa, t, last);
         }
     }
 }
