@@ -39,7 +39,7 @@ pub mod quantize;
 pub mod shapes;
 
 pub use motelm_pool::Pool;
-pub use open::{BUNDLED_NAME, OpenError, bundled, files, open};
+pub use open::{BUNDLED_NAME, OpenError, bundled, files, open, read};
 
 /// The README's example compiles.
 #[cfg(doctest)]

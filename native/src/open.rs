@@ -29,6 +29,12 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -63,14 +69,30 @@ pub fn bundled() -> File {
 /// # Errors
 /// [`OpenError::Io`] when the system refuses it, [`OpenError::Model`] as [`File::parse_split`].
 pub fn open(path: impl AsRef<Path>) -> Result<File, OpenError> {
-    let path = path.as_ref();
+    open_by(mmap::map, path.as_ref())
+}
+
+/// Reads a GGUF file, or all parts of a split model, into memory of its own, and checks it.
+///
+/// That takes a second for some gigabytes, and the memory twice while the system keeps the file too. In return the
+/// memory has large pages, which a map has only where the system happens to hold the file in such: generating can be
+/// 1.4 times as fast. The file may be changed afterwards.
+///
+/// # Errors
+/// As [`open`]; [`OpenError::Io`] with [`io::ErrorKind::OutOfMemory`] when less memory is free than the file takes.
+pub fn read(path: impl AsRef<Path>) -> Result<File, OpenError> {
+    open_by(mmap::read, path.as_ref())
+}
+
+fn open_by(bytes_of: fn(&Path) -> io::Result<Bytes>, path: &Path) -> Result<File, OpenError> {
     let refuse = |source| OpenError::Model { path: path.into(), source };
-    let given = map(path)?;
+    let bytes_of = |path: &Path| bytes_of(path).map_err(|source| OpenError::io(path, source));
+    let given = bytes_of(path)?;
     let parts = File::split_count(&given).map_err(refuse)?;
     match &files(path, parts)[..] {
         [_] => File::parse(given).map_err(refuse),
         files => {
-            let shards: Result<Vec<Bytes>, _> = files.iter().map(|part| map(part)).collect();
+            let shards: Result<Vec<Bytes>, _> = files.iter().map(|part| bytes_of(part)).collect();
             File::parse_split(shards?).map_err(refuse)
         }
     }
@@ -82,10 +104,6 @@ pub fn files(path: &Path, parts: usize) -> Vec<PathBuf> {
         Some(stem) if parts > 1 => (1..=parts).map(|part| stem.part(part, parts)).collect(),
         _ => vec![path.into()],
     }
-}
-
-pub(crate) fn map(path: &Path) -> Result<Bytes, OpenError> {
-    mmap::map(path).map_err(|source| OpenError::Io { path: path.into(), source })
 }
 
 /// The name of a part of a split model, without its number.
@@ -126,10 +144,14 @@ mod tests {
 
     #[test]
     fn what_is_no_model() {
-        let missing = open("no such file.gguf").unwrap_err();
-        assert!(matches!(missing, OpenError::Io { .. }), "{missing}");
-        let folder = open(env!("CARGO_MANIFEST_DIR")).unwrap_err();
-        assert!(folder.to_string().ends_with("this is a folder, not a file"), "{folder}");
+        let missing = "no such file.gguf";
+        for missing in [open(missing), read(missing)].map(Result::unwrap_err) {
+            assert!(matches!(missing, OpenError::Io { .. }), "{missing}");
+        }
+        let folder = env!("CARGO_MANIFEST_DIR");
+        for folder in [open(folder), read(folder)].map(Result::unwrap_err) {
+            assert!(folder.to_string().ends_with("this is a folder, not a file"), "{folder}");
+        }
         match open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap_err() {
             OpenError::Model { source, .. } => assert_eq!(source.kind, ErrorKind::Malformed),
             other => panic!("{other}"),
@@ -138,7 +160,9 @@ mod tests {
 
     #[test]
     fn the_bundled_model_is_the_file() {
-        let file = open(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tales-2M-Q8_0.gguf")).unwrap();
-        assert_eq!(file.bytes()[..], bundled().bytes()[..]);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tales-2M-Q8_0.gguf");
+        for file in [open(path), read(path)] {
+            assert_eq!(file.unwrap().bytes()[..], bundled().bytes()[..]);
+        }
     }
 }

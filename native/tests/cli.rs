@@ -22,6 +22,10 @@ fn the_greedy_story_is_always_the_same() {
         let told = mote(&["run", "--temp", "0", "-n", "48", "-t", threads, "Once upon a time"]).ok();
         assert!(told.starts_with(STORY), "{told}");
     }
+    let read = mote_with(|c| {
+        c.args(["run", "--temp", "0", "-n", "48", "Once upon a time", "--no-mmap", "-m"]).arg(bundled_path())
+    });
+    assert!(read.ok().starts_with(STORY));
     let json = mote(&["run", "--temp", "0", "-n", "48", "--json", "Once upon a time"]).json();
     assert_eq!(json["text"].as_str().unwrap().trim_end(), &STORY["Once upon a time".len()..]);
 }

@@ -84,6 +84,10 @@ pub struct ModelArg {
     /// GGUF file of the model; of a split model, any part. Default: the story model inside this program
     #[arg(short, long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// Read the file into memory of its own instead of mapping it: starts slower and takes more memory, but often
+    /// writes faster, as memory comes in large pages then
+    #[arg(long)]
+    pub no_mmap: bool,
 }
 
 /// How a model is run.

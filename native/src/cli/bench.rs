@@ -25,7 +25,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
     if let (Some(shape), Some(path)) = (&args.shape, &args.output) {
         return write_shape(shape, path);
     }
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = Source::of(&args.model)?;
     let model = source.model()?;
     let mut report = Report {
         model: source.name.clone(),

@@ -29,7 +29,7 @@ Ctrl-C stops an answer. A line that ends with \\ goes on with the next one.
 /// Reads lines and answers them until the end.
 pub fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let template = args.template.as_deref().map(template_file).transpose()?;
-    let engine = Engine::open(args.model.model.as_deref())?;
+    let engine = Engine::open(&args.model)?;
     let template = match template {
         Some(template) => template,
         None => Template::from_gguf(&engine.source.file, None)?,

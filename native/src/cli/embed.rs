@@ -71,7 +71,7 @@ pub fn prompt(task: Option<Task>, line: &Line) -> String {
 
 /// Opens the model that the arguments name, to run as they say.
 pub fn embedder(args: &EncodeArgs) -> Result<Embedder, Failure> {
-    let source = Source::open(Some(&args.model))?;
+    let source = Source::map(Some(&args.model))?;
     let options = Options {
         pooling: args.pooling.map(Into::into),
         dim: args.dim,

@@ -14,7 +14,7 @@ use motelm_core::session::{Memory, Options};
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial};
 use motelm_core::{Model, Session, Tokenizer};
 
-use super::args::{SamplingArgs, SessionArgs};
+use super::args::{ModelArg, SamplingArgs, SessionArgs};
 use super::errors::{Failure, Kind};
 use super::output;
 
@@ -36,18 +36,28 @@ pub enum Origin {
 }
 
 impl Source {
+    /// Opens the file that the argument names, or takes the bundled one.
+    pub fn of(arg: &ModelArg) -> Result<Self, Failure> {
+        match &arg.model {
+            Some(path) if arg.no_mmap => Ok(Self::file(motelm::read(path)?, path)),
+            path => Self::map(path.as_deref()),
+        }
+    }
+
     /// Maps and checks a file, or takes the bundled one.
-    pub fn open(path: Option<&Path>) -> Result<Self, Failure> {
+    pub fn map(path: Option<&Path>) -> Result<Self, Failure> {
         Ok(match path {
             None => Self {
                 file: motelm::bundled(),
                 name: format!("{} (bundled)", motelm::BUNDLED_NAME),
                 origin: Origin::Bundled,
             },
-            Some(path) => {
-                Self { file: motelm::open(path)?, name: path.display().to_string(), origin: Origin::File }
-            }
+            Some(path) => Self::file(motelm::open(path)?, path),
         })
+    }
+
+    fn file(file: File, path: &Path) -> Self {
+        Self { file, name: path.display().to_string(), origin: Origin::File }
     }
 
     /// The model in it.
@@ -77,9 +87,9 @@ pub struct Engine {
 
 impl Engine {
     /// Opens everything that generating takes.
-    pub fn open(path: Option<&Path>) -> Result<Self, Failure> {
+    pub fn open(arg: &ModelArg) -> Result<Self, Failure> {
         let start = Instant::now();
-        let source = Source::open(path)?;
+        let source = Source::of(arg)?;
         let model = source.model()?;
         if model.plan().is_encoder() {
             let what = format!("{}: this model makes embeddings; it writes no text", source.name);

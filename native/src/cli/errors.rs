@@ -76,13 +76,15 @@ impl Failure {
 
     /// A file that the system does not give.
     pub fn read(path: &Path, error: &io::Error) -> Self {
-        let failure = Self::new(Kind::File, format!("{}: {error}", path.display()));
+        let kind = if error.kind() == io::ErrorKind::OutOfMemory { Kind::Memory } else { Kind::File };
+        let failure = Self::new(kind, format!("{}: {error}", path.display()));
         match error.kind() {
             io::ErrorKind::NotFound => {
                 failure.hint("check the path; it is looked up from the current folder")
             }
             io::ErrorKind::PermissionDenied => failure.hint("check who may use it"),
             io::ErrorKind::IsADirectory => failure.hint("name the file in it"),
+            io::ErrorKind::OutOfMemory => failure.hint("without --no-mmap it stays on the disk"),
             _ => failure,
         }
     }

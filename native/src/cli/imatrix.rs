@@ -18,7 +18,7 @@ use super::output;
 
 /// Reads the text, piece by piece, and writes what was gathered.
 pub fn imatrix(args: &ImatrixArgs) -> Result<(), Failure> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = Source::of(&args.model)?;
     let gather = Arc::new(Gather::new(&source.file));
     let model = source.model()?.watched(gather.clone());
     let tokenizer = Tokenizer::new(&source.file).map_err(|error| Failure::model(error, &source.name))?;

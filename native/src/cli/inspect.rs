@@ -21,7 +21,7 @@ const LISTED: usize = 16;
 
 /// Shows what the arguments ask for. A file with tensors that cannot run is a failure, told after all the rest.
 pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
-    let source = Source::open(args.model.as_deref())?;
+    let source = Source::map(args.model.as_deref())?;
     let model = Model::new(&source.file);
     let memory = match &model {
         Ok(model) if args.memory => {

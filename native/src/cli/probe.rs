@@ -28,7 +28,7 @@ struct Numbers {
 
 /// Runs the tokens through the model and shows the numbers.
 pub fn probe(args: &ProbeArgs) -> Result<(), Failure> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = Source::of(&args.model)?;
     let model = source.model()?;
     let tokens = &args.tokens.0;
     let encodes = model.plan().is_encoder();

@@ -13,7 +13,7 @@ use super::prompt::text_file;
 
 /// Shows the prompt, byte for byte.
 pub fn render(args: &RenderArgs) -> Result<(), Failure> {
-    let source = args.template.model.as_deref().map(|path| Source::open(Some(path))).transpose()?;
+    let source = args.template.model.as_deref().map(|path| Source::map(Some(path))).transpose()?;
     let template = match (&args.template.template, &source) {
         (Some(path), _) => template_file(path)?,
         (None, Some(source)) => Template::from_gguf(&source.file, None)?,

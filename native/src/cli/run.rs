@@ -24,7 +24,7 @@ const DEFAULT_TOKENS: usize = 256;
 /// Generates and shows what the arguments say.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let prompt = Prompt::read(&args.prompt.source)?;
-    let engine = Engine::open(args.model.model.as_deref())?;
+    let engine = Engine::open(&args.model)?;
     let tokens = prompt.tokens(&engine.tokenizer, &args.prompt)?;
     let mut running = engine::session(&engine.model, &args.session, 1)?;
     let mut sampler = engine.sampler(&args.sampling, running.session.context())?;

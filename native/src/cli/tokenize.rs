@@ -28,7 +28,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<(), Failure> {
         Some("-") => piped()?,
         text => text.unwrap_or_default().into(),
     };
-    let tokenizer = Source::open(args.model.model.as_deref())?.tokenizer()?;
+    let tokenizer = Source::of(&args.model)?.tokenizer()?;
     if let Some(ids) = &args.detokenize {
         return show_text(&tokenizer, &ids.0, args.json);
     }

@@ -19,7 +19,8 @@ use motelm_core::gguf::{File, Value, Writer};
 use motelm_core::quant::{Dtype, dequantize};
 use motelm_core::{Bytes, Error, ErrorKind};
 
-use crate::open::{OpenError, map};
+use crate::mmap;
+use crate::open::OpenError;
 
 /// Keys of quantised files that tell which importance was used.
 pub(super) mod keys {
@@ -67,8 +68,9 @@ impl Importance {
     /// [`OpenError`] as for models.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
+        let bytes = mmap::map(path).map_err(|source| OpenError::io(path, source))?;
         let gathered =
-            Gathered::parse(map(path)?).map_err(|source| OpenError::Model { path: path.into(), source })?;
+            Gathered::parse(bytes).map_err(|source| OpenError::Model { path: path.into(), source })?;
         let name = path.display().to_string();
         Ok(Self { name, ..gathered.importance() })
     }
