@@ -1,6 +1,5 @@
 /** The files in the [store](store.ts): what is there of each, and who may write. */
 import { MoteError } from './error.js';
-import { bytesOf } from './reading.js';
 import { PART, type Store } from './store.js';
 
 /** A file that is kept, or begun. */
@@ -54,16 +53,15 @@ export class Shelf {
 
   /** How many parts from the start are here, each of its full size. */
   async parts({ size }: Entry): Promise<number> {
-    const all = Math.ceil(size / PART);
-    let n = 0;
-    while (n < all && (await this.store.read(this.key, `${n}`))?.size === partSize(size, n)) n += 1;
-    return n;
+    const all = Array.from({ length: Math.ceil(size / PART) }, async (_, n) => (await this.store.read(this.key, `${n}`))?.size === partSize(size, n));
+    const here = await Promise.all(all);
+    return here.includes(false) ? here.indexOf(false) : here.length;
   }
 
   /** A part's bytes, in pieces that are there until the next one is asked for. */
   async *part(n: number): AsyncGenerator<Uint8Array, void, void> {
     try {
-      yield* bytesOf((await this.store.read(this.key, `${n}`))!);
+      yield* this.store.pieces(this.key, `${n}`);
     } catch (cause) {
       throw new MoteError('integrity', `part ${n} of ${this.url} left the cache while it was read`, cause);
     }

@@ -4,8 +4,12 @@
  * A file is a folder of parts of equal size and an `entry.json` about them. A part is there whole or it is not there, so
  * a tab that is killed loses at most the part that was under way, in every browser and in either store.
  */
+import { PIECE, bytesOf } from './reading.js';
+
 export interface Store {
   read(key: string, name: string): Promise<Blob | undefined>;
+  /** A file's bytes, in pieces that are there until the next one is asked for. */
+  pieces(key: string, name: string): AsyncGenerator<Uint8Array, void, void>;
   /** Writes a file whole, unless `cut` says that one that is too short would be noticed: that may be faster. */
   write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>, cut: boolean): Promise<void>;
   keys(): Promise<string[]>;
@@ -37,12 +41,23 @@ async function openFiles(): Promise<Store> {
         return undefined;
       }
     },
+    async *pieces(key, name) {
+      const handle = await (await all.getDirectoryHandle(key)).getFileHandle(name);
+      // Faster than a stream through the browser's process; refused where another tab has one that does not share.
+      const access = names.includes('createSyncAccessHandle') && (await direct(handle, { mode: 'read-only' }).catch(() => undefined));
+      if (!access) return yield* bytesOf(await handle.getFile());
+      try {
+        const buffer = new Uint8Array(PIECE);
+        for (let at = 0, n; (n = access.read(buffer, { at })) > 0; at += n) yield buffer.subarray(0, n);
+      } finally {
+        access.close();
+      }
+    },
     async write(key, name, bytes, cut) {
       const folder = await all.getDirectoryHandle(key, { create: true });
       const handle = await folder.getFileHandle(name, { create: true });
       if (names.includes('createSyncAccessHandle') && (cut || !names.includes('createWritable'))) {
-        // Only in workers, and not among the types of pages.
-        const access = await (handle as unknown as WithAccess).createSyncAccessHandle();
+        const access = await direct(handle);
         try {
           access.truncate(0);
           if (access.write(bytes) < bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
@@ -74,6 +89,9 @@ async function openCache(): Promise<Store> {
   const keyOf = (request: Request) => new URL(request.url).pathname.split('/')[1]!;
   return {
     read: async (key, name) => (await cache.match(url(key, name)))?.blob(),
+    pieces: async function* (key, name) {
+      yield* bytesOf(await (await cache.match(url(key, name)))!.blob());
+    },
     write: (key, name, bytes) => cache.put(url(key, name), new Response(bytes)),
     keys: async () => [...new Set((await cache.keys()).map(keyOf))],
     async delete(key) {
@@ -83,6 +101,14 @@ async function openCache(): Promise<Store> {
   };
 }
 
-interface WithAccess {
-  createSyncAccessHandle(): Promise<{ truncate(size: number): void; write(bytes: Uint8Array): number; flush(): void; close(): void }>;
+interface Access {
+  read(bytes: Uint8Array, options: { at: number }): number;
+  write(bytes: Uint8Array): number;
+  truncate(size: number): void;
+  close(): void;
+}
+
+/** Only in workers, and not among the types of pages. */
+function direct(handle: FileSystemFileHandle, options?: { mode: 'read-only' }): Promise<Access> {
+  return (handle as unknown as { createSyncAccessHandle(options?: object): Promise<Access> }).createSyncAccessHandle(options);
 }
