@@ -26,6 +26,7 @@ mod special;
 mod spm;
 mod stream;
 mod table;
+mod unicode;
 mod unigram;
 mod vocab;
 mod wordpiece;

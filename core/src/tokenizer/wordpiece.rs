@@ -10,11 +10,10 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use unicode_general_category::{GeneralCategory, get_general_category};
-use unicode_normalization::char::decompose_canonical;
 
 use super::pre::class::{Class, class};
 use super::table::Hasher;
+use super::unicode::{Category, first_part};
 use super::vocab::Vocab;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::File;
@@ -62,7 +61,7 @@ impl WordPiece {
             match self.accents {
                 Accents::Keep => words.push(c),
                 Accents::Strip => {
-                    let bare = without_accent(c);
+                    let bare = first_part(c);
                     if class(bare) != Class::Mark {
                         words.push(bare);
                     }
@@ -141,16 +140,7 @@ impl Words<'_> {
 
 /// Control characters that are no white space, and what stands for broken text.
 fn is_dropped(c: char) -> bool {
-    use GeneralCategory as G;
-    c == '\u{fffd}'
-        || !c.is_whitespace() && matches!(get_general_category(c), G::Control | G::Format | G::PrivateUse)
-}
-
-/// The first character of the canonical decomposition.
-fn without_accent(c: char) -> char {
-    let mut first = None;
-    decompose_canonical(c, |part| first = first.or(Some(part)));
-    first.unwrap_or(c)
+    c == '\u{fffd}' || !c.is_whitespace() && Category::of(c) == Category::Unseen
 }
 
 /// Characters that are words of their own: punctuation and Chinese.

@@ -1,6 +1,6 @@
 //! Which characters belong together.
 
-use unicode_general_category::{GeneralCategory, get_general_category};
+use crate::tokenizer::unicode::Category;
 
 /// What the expressions call `\p{L}`, `\p{M}`, `\p{N}`, `\p{P}`, `\p{S}` and `\s`; nothing is two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,46 +15,30 @@ pub(in crate::tokenizer) enum Class {
 }
 
 pub(in crate::tokenizer) fn class(c: char) -> Class {
-    use GeneralCategory as G;
     match c {
         'a'..='z' | 'A'..='Z' => return Class::Letter,
         '0'..='9' => return Class::Number,
         _ if c.is_whitespace() => return Class::Space,
         _ => {}
     }
-    match get_general_category(c) {
-        G::UppercaseLetter | G::LowercaseLetter | G::TitlecaseLetter | G::ModifierLetter | G::OtherLetter => {
-            Class::Letter
-        }
-        G::NonspacingMark | G::SpacingMark | G::EnclosingMark => Class::Mark,
-        G::DecimalNumber | G::LetterNumber | G::OtherNumber => Class::Number,
-        G::ConnectorPunctuation
-        | G::DashPunctuation
-        | G::OpenPunctuation
-        | G::ClosePunctuation
-        | G::InitialPunctuation
-        | G::FinalPunctuation
-        | G::OtherPunctuation => Class::Punctuation,
-        G::MathSymbol | G::CurrencySymbol | G::ModifierSymbol | G::OtherSymbol => Class::Symbol,
-        _ => Class::Other,
+    match Category::of(c) {
+        Category::Upper | Category::Lower | Category::Letter => Class::Letter,
+        Category::Mark => Class::Mark,
+        Category::Number => Class::Number,
+        Category::Punctuation => Class::Punctuation,
+        Category::Symbol => Class::Symbol,
+        Category::Unseen | Category::Other => Class::Other,
     }
 }
 
 /// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`: what a capitalised word starts with.
 pub(super) fn is_upper(c: char) -> bool {
-    match class(c) {
-        Class::Letter => get_general_category(c) != GeneralCategory::LowercaseLetter,
-        class => class == Class::Mark,
-    }
+    matches!(Category::of(c), Category::Upper | Category::Letter | Category::Mark)
 }
 
 /// `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`: what it goes on with.
 pub(super) fn is_lower(c: char) -> bool {
-    use GeneralCategory as G;
-    match class(c) {
-        Class::Letter => !matches!(get_general_category(c), G::UppercaseLetter | G::TitlecaseLetter),
-        class => class == Class::Mark,
-    }
+    matches!(Category::of(c), Category::Lower | Category::Letter | Category::Mark)
 }
 
 /// Sets of characters that passes look for, by the model whose expression spells them out.
@@ -111,7 +95,6 @@ impl Set {
 /// The expression of `deepseek-llm` lists the letters that have case, as some library knew them: without the blocks
 /// below, which are small letters of scripts whose capitals are listed, or were encoded late, or are mathematical.
 fn is_deepseek_letter(c: char) -> bool {
-    use GeneralCategory as G;
     if c.is_ascii() {
         return c.is_ascii_alphabetic();
     }
@@ -129,6 +112,5 @@ fn is_deepseek_letter(c: char) -> bool {
             | 0x1d400..=0x1d7cb
             | 0x1df00..=0x1dfff
     );
-    !unlisted
-        && matches!(get_general_category(c), G::UppercaseLetter | G::LowercaseLetter | G::TitlecaseLetter)
+    !unlisted && matches!(Category::of(c), Category::Upper | Category::Lower)
 }
