@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use minijinja::formatting::FormatStyle;
 use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, ValueOrKwargs, from_args};
-use minijinja::{Environment, Error, ErrorKind, State, Value, filters, tests};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions, tests};
 use minijinja_contrib::pycompat;
 
 use crate::meter::Meter;
@@ -60,9 +60,6 @@ pub(crate) fn register(env: &mut Environment<'_>, meter: &Arc<Meter>) {
         "batch": batch, "format": printf, "indent": indent, "join": join, "replace": replace, "string": string,
         "sum": sum, "tojson": tojson,
     }
-    for name in ["chain", "lines", "pprint", "slice", "split", "zip"] {
-        env.remove_filter(name); // not jinja2's, or not worth their price
-    }
 
     macro_rules! test {
         ($($name:literal: $test:path),* $(,)?) => {$({
@@ -80,6 +77,17 @@ pub(crate) fn register(env: &mut Environment<'_>, meter: &Arc<Meter>) {
         "gt": tests::is_gt, "greaterthan": tests::is_gt, ">": tests::is_gt, "ge": tests::is_ge,
         ">=": tests::is_ge, "in": tests::is_in, "lower": tests::is_lower, "upper": tests::is_upper,
         "startingwith": tests::is_startingwith, "endingwith": tests::is_endingwith,
+    }
+    macro_rules! free {
+        ($($name:literal: $test:path),* $(,)?) => { $(env.add_test($name, $test);)* };
+    }
+    free! {
+        "boolean": tests::is_boolean, "defined": tests::is_defined, "even": tests::is_even,
+        "escaped": tests::is_safe, "false": tests::is_false, "filter": tests::is_filter, "float": tests::is_float,
+        "int": tests::is_integer, "integer": tests::is_integer, "mapping": tests::is_mapping,
+        "none": tests::is_none, "number": tests::is_number, "odd": tests::is_odd, "safe": tests::is_safe,
+        "sameas": tests::is_sameas, "string": tests::is_string, "test": tests::is_test, "true": tests::is_true,
+        "undefined": tests::is_undefined,
     }
     // Text has a length and items, so jinja2 calls it a sequence too.
     env.add_test("sequence", |value: &Value| {
@@ -102,6 +110,9 @@ pub(crate) fn register(env: &mut Environment<'_>, meter: &Arc<Meter>) {
         }
     });
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+
+    env.add_function("dict", functions::dict);
+    env.add_function("namespace", functions::namespace);
 
     let paying = Arc::clone(meter);
     env.set_unknown_method_callback(move |state, value, name, args| {

@@ -184,10 +184,9 @@ pub fn ends(tokenizer: &Tokenizer) -> (String, String) {
 
 /// Everything that a template can call.
 fn environment(meter: &Arc<Meter>, request: &Request<'_>) -> Environment<'static> {
-    let mut env = Environment::new();
+    let mut env = Environment::empty();
     env.set_fuel(Some(request.fuel));
     env.set_recursion_limit(200);
-    env.remove_global("debug");
     ops::register(&mut env, meter);
     builtins::register(&mut env, meter);
     let paying = Arc::clone(meter);

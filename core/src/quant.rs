@@ -353,8 +353,6 @@ macro_rules! formats {
             /// Every format there is.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            const FACTS: &'static [Facts] = &[$(Facts::of::<$module::$name>(stringify!($name))),*];
-
             /// Calls `visitor` with the format's type: the way from a tensor to code that is compiled per format.
             pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
                 match self {
@@ -362,6 +360,9 @@ macro_rules! formats {
                 }
             }
         }
+
+        /// In one place: a constant would bring all decoders along, again, wherever it is used.
+        static FACTS: &[Facts] = &[$(Facts::of::<$module::$name>(stringify!($name))),*];
     };
 }
 use formats;
@@ -377,7 +378,7 @@ pub trait Visitor {
 
 impl Dtype {
     const fn facts(self) -> &'static Facts {
-        &Self::FACTS[self as usize]
+        &FACTS[self as usize]
     }
 
     /// The format with this number in GGUF tensor tables.

@@ -8,7 +8,7 @@ use crate::model::plan::{Activation, Attention, Ffn, Layer, Mask, Mixer, NormKin
 pub(super) fn bert(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
-    let mut plan = builder.encoder(|builder, i| {
+    let mut plan = builder.encoder(&|builder, i| {
         let attention = builder.attention(i, heads, None, Bias::Required, Bias::Required)?;
         let ffn = Ffn::from(builder.plain(i, Activation::GeluErf, Bias::Required)?);
         post_norm(builder, i, attention, ffn)
@@ -22,7 +22,7 @@ pub(super) fn bert(builder: &mut Builder<'_>) -> Result<Plan> {
 pub(super) fn nomic_bert(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
-    let mut plan = builder.encoder(|builder, i| {
+    let mut plan = builder.encoder(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::Optional, Bias::Optional)?;
         let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::Optional)?);

@@ -25,7 +25,7 @@ pub(super) fn bitnet_b158(builder: &mut Builder<'_>) -> Result<Plan> {
 fn plan(builder: &mut Builder<'_>, activation: Activation) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let heads = builder.heads()?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let mut attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
         attention.sub_norm = Some(builder.norm(&format!("blk.{i}.attn_sub_norm"), attention.q_dim())?);

@@ -37,6 +37,9 @@ pub(super) struct Builder<'a> {
     norm_kind: NormKind,
 }
 
+/// How a block is planned, by its number. (Behind a pointer: what walks along the blocks is compiled once.)
+pub(super) type PlanLayer<'f, 'a> = &'f dyn Fn(&mut Builder<'a>, usize) -> Result<Layer>;
+
 /// No size is larger than this, so that sums of a few of them and products with small numbers fit 32 bits.
 const MAX_SIZE: usize = 1 << 28;
 
@@ -326,16 +329,12 @@ impl<'a> Builder<'a> {
     }
 
     /// A language model around its blocks: embedding, `layer(builder, index)` for each block, final norm, head.
-    pub(super) fn causal(&mut self, layer: impl Fn(&mut Self, usize) -> Result<Layer>) -> Result<Plan> {
+    pub(super) fn causal(&mut self, layer: PlanLayer<'_, 'a>) -> Result<Plan> {
         self.causal_with_norm("output_norm", layer)
     }
 
     /// [`Builder::causal`] with another name of the final norm.
-    pub(super) fn causal_with_norm(
-        &mut self,
-        norm: &str,
-        layer: impl Fn(&mut Self, usize) -> Result<Layer>,
-    ) -> Result<Plan> {
+    pub(super) fn causal_with_norm(&mut self, norm: &str, layer: PlanLayer<'_, 'a>) -> Result<Plan> {
         if self.bool("attention.causal")? == Some(false) {
             let what = format!("found false; as an encoder, `{}` is not supported", self.arch);
             return Err(self.wrong("attention.causal", what));
@@ -357,7 +356,7 @@ impl<'a> Builder<'a> {
     }
 
     /// An encoder around its blocks: embedding, `layer(builder, index)` for each block, pooling.
-    pub(super) fn encoder(&mut self, layer: impl Fn(&mut Self, usize) -> Result<Layer>) -> Result<Plan> {
+    pub(super) fn encoder(&mut self, layer: PlanLayer<'_, 'a>) -> Result<Plan> {
         let (embed, n_vocab) = self.embed()?;
         let layers = (0..self.n_layers()?).map(|i| layer(self, i)).collect::<Result<_>>()?;
         let classifier = self.classifier()?;

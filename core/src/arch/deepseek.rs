@@ -16,7 +16,7 @@ pub(super) fn deepseek2(builder: &mut Builder<'_>) -> Result<Plan> {
     let n_dense = builder.size_or_zero("leading_dense_block_count")?;
     builder.only("expert_group_count", 1)?;
     builder.only("expert_group_used_count", 1)?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let mixer = Mixer::Latent(latent(builder, i)?.into());
         let ffn = if i < n_dense {
             Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?)

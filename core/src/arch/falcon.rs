@@ -10,7 +10,7 @@ use crate::model::plan::{Activation, Ffn, Layer, Mixer, NormKind, Plan, RopePair
 pub(super) fn falcon(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
         let norm = builder.block_norm(i, "attn_norm")?;

@@ -13,7 +13,7 @@ use crate::model::plan::{
 pub(super) fn gemma(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let heads = builder.heads()?;
-    let mut plan = builder.causal(|builder, i| {
+    let mut plan = builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
         let ffn = Ffn::from(builder.gated(i, Activation::GeluTanh, Bias::None)?);
@@ -30,7 +30,7 @@ pub(super) fn gemma2(builder: &mut Builder<'_>) -> Result<Plan> {
     let window = builder.required("attention.sliding_window")?;
     let softcap = builder.factor("attn_logit_softcapping")?;
     let scale = attention_scale(builder, heads, 46)?;
-    let mut plan = builder.causal(|builder, i| {
+    let mut plan = builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let mut attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
         attention.mask = if i % 2 == 0 { Mask::Sliding(window) } else { Mask::Causal };
@@ -48,7 +48,7 @@ pub(super) fn gemma3(builder: &mut Builder<'_>) -> Result<Plan> {
     let heads = builder.heads()?;
     let window = builder.required("attention.sliding_window")?;
     let scale = attention_scale(builder, heads, 62)?;
-    let mut plan = builder.causal(|builder, i| {
+    let mut plan = builder.causal(&|builder, i| {
         let mut attention = alternating_attention(builder, i, heads, Mask::Causal, Mask::Sliding(window))?;
         attention.scale = scale;
         sandwich(builder, i, attention)
@@ -62,7 +62,7 @@ pub(super) fn embedding(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let heads = builder.heads()?;
     let window = builder.required("attention.sliding_window")?;
-    let mut plan = builder.encoder(|builder, i| {
+    let mut plan = builder.encoder(&|builder, i| {
         let attention = alternating_attention(builder, i, heads, Mask::Full, Mask::SlidingBothWays(window))?;
         sandwich(builder, i, attention)
     })?;

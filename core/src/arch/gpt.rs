@@ -10,7 +10,7 @@ use crate::model::plan::{Activation, Ffn, Layer, Mixer, NormKind, Plan, QkNorm, 
 pub(super) fn gpt2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
-    let mut plan = builder.causal(|builder, i| {
+    let mut plan = builder.causal(&|builder, i| {
         let attention = builder.attention(i, heads, None, Bias::Required, Bias::Required)?;
         let ffn = Ffn::from(builder.plain(i, Activation::GeluTanh, Bias::Required)?);
         pre_norm(builder, i, attention, ffn)
@@ -24,7 +24,7 @@ pub(super) fn gptneox(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
     let parallel = builder.bool("use_parallel_residual")?.unwrap_or(true);
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::Required, Bias::Required)?;
         let ffn = Ffn::from(builder.plain(i, Activation::GeluErf, Bias::Required)?);
@@ -47,7 +47,7 @@ pub(super) fn gptneox(builder: &mut Builder<'_>) -> Result<Plan> {
 pub(super) fn starcoder2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::Optional, Bias::Optional)?;
         let ffn = Ffn::from(builder.plain(i, Activation::GeluTanh, Bias::Optional)?);
@@ -60,7 +60,7 @@ pub(super) fn starcoder2(builder: &mut Builder<'_>) -> Result<Plan> {
 pub(super) fn stablelm(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let mut attention = builder.attention(i, heads, Some(rope), Bias::Optional, Bias::None)?;
         if builder.has(&format!("blk.{i}.attn_q_norm.weight")) {

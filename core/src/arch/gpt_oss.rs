@@ -14,7 +14,7 @@ pub(super) fn gpt_oss(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let heads = builder.heads()?;
     let window = builder.required("attention.sliding_window")?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let mut attention = builder.attention(i, heads, Some(rope), Bias::Required, Bias::Required)?;
         attention.mask = if i % 2 == 0 { Mask::Sliding(window) } else { Mask::Causal };

@@ -11,7 +11,7 @@ use crate::model::plan::{Activation, Conv, Ffn, Mixer, NormKind, Plan, RopePairs
 pub(super) fn lfm2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let norm = if builder.has("token_embd_norm.weight") { "token_embd_norm" } else { "output_norm" };
-    builder.causal_with_norm(norm, |builder, i| {
+    builder.causal_with_norm(norm, &|builder, i| {
         let mixer = match builder.size_of_layer("attention.head_count_kv", i)? {
             0 => Mixer::ShortConv(short_conv(builder, i)?.into()),
             n_kv_heads => {

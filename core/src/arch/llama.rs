@@ -10,7 +10,7 @@ use crate::model::plan::{
 /// interleaved rotation. Experts make it a Mixtral, a window a Mistral 7B v0.1.
 pub(super) fn llama(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
-    builder.causal(llama_layer)
+    builder.causal(&llama_layer)
 }
 
 fn llama_layer(builder: &mut Builder<'_>, layer: usize) -> Result<Layer> {
@@ -32,7 +32,7 @@ pub(super) fn granite(builder: &mut Builder<'_>) -> Result<Plan> {
     let residual_scale = builder.factor("residual_scale")?.unwrap_or(1.0);
     // Granite's files say here, and only they, whether there are positions at all.
     let rotates = builder.bool("rope.scaling.finetuned")?.unwrap_or(true);
-    let mut plan = builder.causal(|builder, i| {
+    let mut plan = builder.causal(&|builder, i| {
         let mut layer = llama_layer(builder, i)?;
         layer.residual_scale = residual_scale;
         if let (false, Mixer::Attention(attention)) = (rotates, &mut layer.mixer) {
@@ -50,7 +50,7 @@ pub(super) fn granite(builder: &mut Builder<'_>) -> Result<Plan> {
 /// SmolLM 3: LLaMA without positions on every fourth layer.
 pub(super) fn smollm3(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let mut layer = llama_layer(builder, i)?;
         if let (3, Mixer::Attention(attention)) = (i % 4, &mut layer.mixer) {
             attention.rope = None;
@@ -66,7 +66,7 @@ pub(super) fn olmo2(builder: &mut Builder<'_>) -> Result<Plan> {
     if builder.size_or_zero("attention.sliding_window")? > 0 {
         return Err(builder.wrong("attention.sliding_window", "OLMo 3's windows are not supported".into()));
     }
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let mut attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
         attention.qk_norm = QkNorm::Whole {

@@ -9,7 +9,7 @@ use crate::model::plan::{Conv, Ffn, Layer, Mixer, NormKind, Plan, StateSpace, Wi
 /// Mamba 2. The file holds the decay as `-exp(A_log)`, and the norm's weights a row per group.
 pub(super) fn mamba2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         Ok(Layer {
             mixer: Mixer::StateSpace(state_space(builder, i)?.into()),
             ffn: Ffn::None,

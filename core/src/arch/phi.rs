@@ -10,7 +10,7 @@ use crate::model::plan::{Activation, Ffn, Layer, Mixer, Mlp, NormKind, Plan, Rop
 pub(super) fn phi2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Layer)?;
     let heads = builder.heads()?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::Required, Bias::Required)?;
         Ok(Layer {
@@ -27,7 +27,7 @@ pub(super) fn phi3(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let heads = builder.heads()?;
     let hidden = builder.required("feed_forward_length")?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
         let gate_up = builder.linear(&format!("blk.{i}.ffn_up"), builder.dim, 2 * hidden, Bias::None)?;

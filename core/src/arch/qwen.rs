@@ -9,7 +9,7 @@ use crate::model::plan::{Activation, Attention, Ffn, NormKind, Plan, RopePairs, 
 /// Qwen 2 and 2.5: biases on queries, keys and values.
 pub(super) fn qwen2(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let attention = attention_with_biases(builder, i)?;
         let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
@@ -19,7 +19,7 @@ pub(super) fn qwen2(builder: &mut Builder<'_>) -> Result<Plan> {
 /// Qwen 1.5 and 2 MoE: routed experts whose weights are not renormalised, and a gated shared expert.
 pub(super) fn qwen2moe(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let attention = attention_with_biases(builder, i)?;
         let mut experts = builder.experts(i, RouterWeights::Softmax, Bias::None)?;
         let hidden = match builder.size("expert_shared_feed_forward_length")? {
@@ -42,7 +42,7 @@ fn attention_with_biases(builder: &mut Builder<'_>, layer: usize) -> Result<Atte
 /// Qwen 3: queries and keys normalised per head instead of biased.
 pub(super) fn qwen3(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let attention = attention_with_norms(builder, i)?;
         let ffn = Ffn::from(builder.gated(i, Activation::Silu, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
@@ -52,7 +52,7 @@ pub(super) fn qwen3(builder: &mut Builder<'_>) -> Result<Plan> {
 /// Qwen 3 MoE: weights of the chosen experts add up to 1, no shared expert.
 pub(super) fn qwen3moe(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
-    builder.causal(|builder, i| {
+    builder.causal(&|builder, i| {
         let attention = attention_with_norms(builder, i)?;
         let ffn = Ffn::from(builder.experts(i, RouterWeights::SoftmaxOfChosen, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
