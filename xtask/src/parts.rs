@@ -215,9 +215,10 @@ fn web_needs(setup: &Setup) -> Result<(), Stop> {
 /// The engine, the bindings around it, the TypeScript on top.
 fn build_web(setup: &Setup) -> Result<(), Stop> {
     for (name, flags) in BUILDS {
-        build_module(setup, name, setup.target(BROWSER)?, flags)?;
+        build_module(setup, name, setup.module_target(BROWSER, "-modules", "")?, flags)?;
     }
-    build_module(setup, "threads", setup.threads_target(BROWSER)?, &THREADS.join(" "))?;
+    let threads = setup.module_target(BROWSER, "-modules-threads", THREADS_FLAGS)?;
+    build_module(setup, "threads", threads, &THREADS.join(" "))?;
     run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything is looked for first and installed second: programs through apt, a target's standard library through
 //! rustup or else built from Debian's library source, `wasm-bindgen` through cargo. Nobody distributes a library for
-//! WebAssembly with threads: that one is always built, from rustup's source or Debian's. What is built or downloaded
+//! WebAssembly that is small, or has threads: those are always built, from rustup's source or Debian's. What is built or downloaded
 //! lies in `~/.cache/motelm` (or `MOTE_CACHE`), so a second checkout finds it. What cannot be had is a [`Stop::Skipped`].
 
 use std::env;
@@ -34,6 +34,10 @@ const DEBIAN_RUST: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-
 
 /// What WebAssembly needs for threads, in the standard library as in what is linked to it.
 pub const THREADS_FLAGS: &str = "-Ctarget-feature=+atomics,+bulk-memory,+mutable-globals";
+
+/// How the package's modules panic, and the standard library in them: at once, without the sentence that nobody would
+/// see (WebAssembly has no standard error), and without the code that words it.
+const SILENT: &str = "-Zunstable-options -Cpanic=immediate-abort";
 
 /// The linker that a target's standard library is linked with, where it is not the compiler's own choice.
 const LINKERS: [(&str, &str); 2] = [
@@ -77,12 +81,17 @@ impl Setup {
 
     /// Makes sure that code can be compiled for `triple`.
     pub fn target(&self, triple: &str) -> Result<Target, Stop> {
-        let ready = || Target { triple: triple.into(), compiler: Compiler::Rustup, sysroot: None };
+        let ready = || Target { triple: triple.into(), compiler: Compiler::Rustup, sysroot: None, flags: "" };
         if rustup_has(triple) {
             return Ok(ready());
         }
         if let Some(sysroot) = self.sysroot(Compiler::Debian, "").filter(|it| library(it, triple).exists()) {
-            return Ok(Target { triple: triple.into(), compiler: Compiler::Debian, sysroot: Some(sysroot) });
+            return Ok(Target {
+                triple: triple.into(),
+                compiler: Compiler::Debian,
+                sysroot: Some(sysroot),
+                flags: "",
+            });
         }
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", triple]).env("RUST_BACKTRACE", "0");
@@ -93,14 +102,16 @@ impl Setup {
         self.built_target(Compiler::Debian, triple, "", "")
     }
 
-    /// Makes sure that WebAssembly for several threads in one memory can be compiled.
-    pub fn threads_target(&self, triple: &str) -> Result<Target, Stop> {
+    /// Makes sure that a module of the package can be compiled: with a standard library of this kind, which is
+    /// compiled with `flags`, too.
+    pub fn module_target(&self, triple: &str, kind: &str, flags: &str) -> Result<Target, Stop> {
         let mut rustup = Command::new("rustup");
         rustup.args(["component", "add", "rust-src"]);
         let has_source = || Compiler::Rustup.source().exists();
         let rustup = has_source() || (on_path("rustup") && run(&mut rustup).is_ok() && has_source());
         let compiler = if rustup { Compiler::Rustup } else { Compiler::Debian };
-        self.built_target(compiler, triple, "-threads", THREADS_FLAGS)
+        let target = self.built_target(compiler, triple, kind, &format!("{SILENT} -Copt-level=z {flags}"))?;
+        Ok(Target { flags: SILENT, ..target })
     }
 
     /// A target whose standard library is compiled here, with `flags`, once for each version of the compiler.
@@ -120,7 +131,7 @@ impl Setup {
         if !home.exists() {
             self.build_library(compiler, triple, flags, &home)?;
         }
-        Ok(Target { triple: triple.into(), compiler, sysroot: Some(sysroot) })
+        Ok(Target { triple: triple.into(), compiler, sysroot: Some(sysroot), flags: "" })
     }
 
     /// Where the libraries of one kind lie that are built for this version of a compiler, if it is there.
@@ -212,6 +223,8 @@ pub struct Target {
     compiler: Compiler,
     /// Where its standard library lies, when the compiler's own is not the one to use.
     sysroot: Option<PathBuf>,
+    /// Unstable flags that everything for it must be compiled with.
+    flags: &'static str,
 }
 
 impl Target {
@@ -219,12 +232,15 @@ impl Target {
     ///
     /// The subcommand comes first, then `--target`; callers go on from there.
     pub fn cargo(&self, setup: &Setup, subcommand: &str, flags: &str) -> Command {
-        let mut flags = flags.to_owned();
+        let mut flags = format!("{flags} {}", self.flags);
         if let Some(sysroot) = &self.sysroot {
             flags.push_str(&format!(" --sysroot={}", sysroot.display()));
         }
         let mut cargo = self.compiler.cargo(setup);
         cargo.args([subcommand, "--target", &self.triple]).env(self.variable("RUSTFLAGS"), flags.trim());
+        if !self.flags.is_empty() {
+            cargo.env("RUSTC_BOOTSTRAP", "1"); // as the standard library itself is compiled
+        }
         if let Some(linker) = linker(&self.triple) {
             cargo.env(self.variable("LINKER"), linker);
         }
