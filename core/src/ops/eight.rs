@@ -144,8 +144,16 @@ impl<I: SideBySide> DotsKernel<I> for Several<'_, '_, I> {
                     side_by_side::<I, D>(isa, &shape, &unpacked, flip, weights);
                 }
                 let groups = w.cols() / 32 - start * (STEP / 32);
-                let place = Place { out, start, n_steps, r };
-                multiply::<I, D>(isa, &shape, &panel[..piece.len()], groups, x.steps, place);
+                let (weights, place) = (&panel[..piece.len()], Place { out, start, n_steps, r });
+                isa.enter(Multiply {
+                    isa,
+                    shape: &shape,
+                    weights,
+                    groups,
+                    steps: x.steps,
+                    place,
+                    dots: PhantomData::<D>,
+                });
             }
         }
     }
@@ -197,28 +205,36 @@ struct Place<'a, 'b> {
     r: usize,
 }
 
-/// Multiplies a piece of 8 rows with all tokens.
-#[inline(always)]
-fn multiply<I: SideBySide, D: Dots<I>>(
+/// Multiplies a piece of 8 rows with all tokens, in a function of its own: inlined beside the unpacking, prompts took
+/// 8 % longer in Chromium.
+struct Multiply<'a, 'b, I, D> {
     isa: I,
-    shape: &Shape<I>,
-    weights: &[Weights],
+    shape: &'a Shape<I>,
+    weights: &'a [Weights],
     groups: usize,
-    steps: &[Step],
-    place: Place<'_, '_>,
-) {
-    let Place { out, start, n_steps, r } = place;
-    let n_rows = ROWS.min(out.width() - r);
-    let last = out.rows() - 1;
-    for t in (0..=last).step_by(TOKENS) {
-        // A last token stands in for those that are missing.
-        let x = array::from_fn(|i| &steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
-        let sums = match shape.group {
-            32 => tile::<I, D, 8>(isa, shape, weights, groups, x),
-            _ => tile::<I, D, 4>(isa, shape, weights, groups, x),
-        };
-        for (i, sums) in sums.into_iter().enumerate().take(last + 1 - t) {
-            put(isa, sums, start == 0, &mut out.row(t + i)[r..r + n_rows]);
+    steps: &'a [Step],
+    place: Place<'a, 'b>,
+    dots: PhantomData<D>,
+}
+
+impl<I: SideBySide, D: Dots<I>> Kernel for Multiply<'_, '_, I, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<J: Isa>(self, _: J) {
+        let Self { isa, shape, weights, groups, steps, place: Place { out, start, n_steps, r }, .. } = self;
+        let n_rows = ROWS.min(out.width() - r);
+        let last = out.rows() - 1;
+        for t in (0..=last).step_by(TOKENS) {
+            // A last token stands in for those that are missing.
+            let x = array::from_fn(|i| &steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
+            let sums = match shape.group {
+                32 => tile::<I, D, 8>(isa, shape, weights, groups, x),
+                _ => tile::<I, D, 4>(isa, shape, weights, groups, x),
+            };
+            for (i, sums) in sums.into_iter().enumerate().take(last + 1 - t) {
+                put(isa, sums, start == 0, &mut out.row(t + i)[r..r + n_rows]);
+            }
         }
     }
 }
