@@ -71,7 +71,7 @@ function show() {
   if (!mote) return mark('', 'No model', 'Choose one');
   const { name, architecture, parameters, quantization } = mote.info;
   const { threads } = mote.running;
-  mark('ready', name ?? architecture, `${count(parameters)} weights · ${quantization} · ${threads} thread${threads === 1 ? '' : 's'}`);
+  mark('ready', name ?? architecture, `${count(parameters)} · ${quantization} · ${threads} thread${threads === 1 ? '' : 's'}`);
   $('speed').textContent = '–';
   void vitals({ used: 0 });
 }
