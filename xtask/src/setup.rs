@@ -2,8 +2,9 @@
 //!
 //! Everything is looked for first and installed second: programs through apt, a target's standard library through
 //! rustup or else built from Debian's library source, `wasm-bindgen` through cargo. Nobody distributes a library for
-//! WebAssembly that is small, or has threads: those are always built, from rustup's source or Debian's. What is built or downloaded
-//! lies in `~/.cache/motelm` (or `MOTE_CACHE`), so a second checkout finds it. What cannot be had is a [`Stop::Skipped`].
+//! WebAssembly that panics without words, or has threads: those are always built, from rustup's source or Debian's.
+//! What is built or downloaded lies in `~/.cache/motelm` (or `MOTE_CACHE`), so a second checkout finds it. What cannot
+//! be had is a [`Stop::Skipped`].
 
 use std::env;
 use std::ffi::OsStr;
