@@ -12,12 +12,13 @@
 //! with a minimum of its own for every group subtract it times the sum of the group's activations.
 
 use core::array;
+use core::ops::Range;
 
 use super::activations::{STEP, Step};
 use super::integers::{Lanes, Sign};
-use super::matmul::Rows;
+use super::matmul::{Matrix, Rows};
 use crate::exec::Columns;
-use crate::simd::{Wide, WideKernel};
+use crate::simd::{Isa, Wide, WideKernel};
 
 /// Steps of a row unpacked at once. Every piece of a row reads the outputs again and writes them, so pieces are as long
 /// as the second cache allows: two groups of rows are 74 KB then (96 with scales for 16 weights).
@@ -73,15 +74,23 @@ pub(crate) fn tokens<F: Lanes, I: Wide>(isa: I, rows: Rows<'_, '_>) {
             }
             let weights = &panel[..piece.len()];
             let groups = (w.cols() - start * STEP).div_ceil(32);
+            let (next_r, next_step) = if piece.end < n_steps { (r, piece.end) } else { (r + ROWS, 0) };
+            let next = Next {
+                w,
+                rows: first + next_r..first + out.width().min(next_r + ROWS),
+                bytes: next_step * per_step * F::BYTES..(next_step + PIECE) * per_step * F::BYTES,
+            };
             let mut t = 0;
             while t < n_tokens {
                 let place = Place { out: &mut *out, first: start == 0, r, n_rows, t };
-                t += match n_tokens - t {
+                let tokens = match n_tokens - t {
                     6.. => tile::<F, I, 6>(isa, weights, groups, &x.steps[start..], n_steps, place),
                     4 | 5 => tile::<F, I, 4>(isa, weights, groups, &x.steps[start..], n_steps, place),
                     2 | 3 => tile::<F, I, 2>(isa, weights, groups, &x.steps[start..], n_steps, place),
                     _ => tile::<F, I, 1>(isa, weights, groups, &x.steps[start..], n_steps, place),
                 };
+                next.prefetch(isa, t..t + tokens, n_tokens);
+                t += tokens;
             }
         }
     }
@@ -108,6 +117,33 @@ fn unpack<F: Lanes, I: Wide>(isa: I, rows: [&[F::Block]; LANES], to: &mut Weight
             *q = F::quants(isa, row, i);
         }
         isa.quads_side_by_side(q, flip, quads);
+    }
+}
+
+/// Which bytes the next panel will be unpacked from.
+pub(super) struct Next<'a> {
+    pub w: &'a Matrix<'a>,
+    pub rows: Range<usize>,
+    /// Of each of these rows; they may end before.
+    pub bytes: Range<usize>,
+}
+
+impl Next<'_> {
+    /// The last tokens with which they are asked for; more, and their activations would drive them out of the second
+    /// cache again.
+    const TOKENS: usize = 192;
+
+    /// Asks for a part of them, after the tile of `tokens` out of `n`.
+    #[inline(always)]
+    pub fn prefetch<I: Isa>(&self, isa: I, tokens: Range<usize>, n: usize) {
+        let window = n.min(Self::TOKENS);
+        let row = |t: usize| self.rows.start + self.rows.len() * (t + window).saturating_sub(n) / window;
+        for row in row(tokens.start)..row(tokens.end) {
+            let bytes = self.w.bytes(row);
+            for line in self.bytes.clone().step_by(64) {
+                isa.prefetch(bytes.as_ptr().wrapping_add(line));
+            }
+        }
     }
 }
 
@@ -206,9 +242,11 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
         let Self { weights, groups, offset, mins, x, stride, mut place } = self;
         let ahead = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_wide(0.0); 2]; TOKENS];
-        place.prefetch(isa, TOKENS);
         for s in 0..weights.len() {
             let w: &[Weights; 2] = &weights[s];
+            if s + 1 == weights.len() {
+                place.prefetch(isa, TOKENS);
+            }
             let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];
             let mut starts = [[[0; 8]; 2]; TOKENS];
             for t in 0..TOKENS {

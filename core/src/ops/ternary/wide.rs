@@ -8,7 +8,7 @@ use core::array;
 
 use super::{STEP, Step, Ternary, block_scale, finish, total};
 use crate::ops::matmul::Rows;
-use crate::ops::panel::{LANES, Place};
+use crate::ops::panel::{LANES, Next, Place};
 use crate::simd::{Wide, WideKernel};
 
 /// Rows in the two groups that a tile multiplies together.
@@ -47,16 +47,25 @@ pub(crate) fn tokens<F: Ternary, I: Wide>(isa: I, rows: Rows<'_, '_>) {
                 }
             }
             let weights = &panel[..len];
+            let (next_r, next_step) = if start + len < n_steps { (r, start + len) } else { (r + ROWS, 0) };
+            let step_bytes = STEP / F::BLOCK * F::BYTES;
+            let next = Next {
+                w,
+                rows: first + next_r..first + out.width().min(next_r + ROWS),
+                bytes: next_step * step_bytes..(next_step + PIECE) * step_bytes,
+            };
             let mut t = 0;
             while t < n_tokens {
                 let place = Place { out: &mut *out, first: start == 0, r, n_rows, t };
                 let steps = &x.steps[start..];
-                t += match n_tokens - t {
+                let tokens = match n_tokens - t {
                     10.. => tile::<F, I, 10>(isa, weights, steps, n_steps, place),
                     6.. => tile::<F, I, 6>(isa, weights, steps, n_steps, place),
                     3.. => tile::<F, I, 3>(isa, weights, steps, n_steps, place),
                     _ => tile::<F, I, 1>(isa, weights, steps, n_steps, place),
                 };
+                next.prefetch(isa, t..t + tokens, n_tokens);
+                t += tokens;
             }
         }
     }
@@ -125,9 +134,11 @@ impl<const SCALED: bool, const TOKENS: usize> WideKernel for Tile<'_, '_, SCALED
         let ahead = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_i32_wide(0); 2]; TOKENS];
         let mut products = [[isa.splat_wide(0.0); 2]; TOKENS];
-        place.prefetch(isa, TOKENS);
         for s in 0..weights.len() {
             let w: &[Weights; 2] = &weights[s];
+            if s + 1 == weights.len() {
+                place.prefetch(isa, TOKENS);
+            }
             let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];
             for t in 0..TOKENS {
                 steps[t] = &x[t][s];
