@@ -14,7 +14,7 @@ pub(crate) mod wide;
 
 use super::activations::{STEP, Step, Token};
 use super::integers::{self, Lanes};
-use super::matmul::Rows;
+use super::matmul::{Rows, streams};
 use crate::exec::Columns;
 use crate::simd::{Isa, Kernel};
 
@@ -45,48 +45,58 @@ fn block_scale<F: Ternary>(row: &[u8], step: usize) -> f32 {
     scale[0]
 }
 
+/// Reads every weight once, from two [`streams`].
 #[inline(always)]
 fn one_token<F: Ternary, I: Isa>(isa: I, rows: Rows<'_, '_>) {
-    let (steps, token) = (rows.x.steps, rows.x.per_token[0]);
-    for (r, out) in rows.out.row(0).iter_mut().enumerate() {
-        *out = dot_row::<F, I>(isa, rows.w.bytes(rows.first + r), steps, token);
+    let Rows { w, x, first, out } = rows;
+    for [a, b] in streams(out.width()) {
+        let two = [w.bytes(first + a), w.bytes(first + b)];
+        [out.row(0)[a], out.row(0)[b]] = dot_rows::<F, I, 2>(isa, two, x.steps, x.per_token[0]);
     }
 }
 
-/// How far ahead of the block at work memory is asked for.
-const AHEAD: usize = 4096;
-
 #[inline(always)]
-fn dot_row<F: Ternary, I: Isa>(isa: I, row: &[u8], steps: &[Step], token: Token) -> f32 {
+fn dot_rows<F: Ternary, I: Isa, const ROWS: usize>(
+    isa: I,
+    rows: [&[u8]; ROWS],
+    steps: &[Step],
+    token: Token,
+) -> [f32; ROWS] {
     let nothing = isa.dot_u7(isa.splat_bytes(0), isa.splat_bytes(0));
-    let mut sums = [nothing; 2];
-    let (mut products, mut mins) = (isa.zero(), isa.zero());
-    let whole = F::blocks(row).chunks_exact(STEP / F::BLOCK);
-    let rest = whole.remainder();
-    for (blocks, x) in whole.zip(steps) {
-        let start = blocks.as_ptr().cast::<u8>();
-        isa.prefetch(start.wrapping_add(AHEAD));
-        let w = [quants::<F, I>(isa, blocks, 0), quants::<F, I>(isa, blocks, 4)];
-        sums[0] = isa.dot_u2(w[0], part(x, 0), sums[0]);
-        sums[1] = isa.dot_u2(w[1], part(x, 1), sums[1]);
-        if F::SCALED {
-            let (scale, _) = F::factors(isa, blocks, 0);
-            let sum = isa.float_i32(isa.add_i32(sums[0], sums[1]));
-            products = isa.mul_add(sum, scale, products);
-            mins = isa.mul_add(scale, isa.load(&x.sum), mins);
-            sums = [nothing; 2];
+    let (mut sums, mut products, mut mins) = ([[nothing; 2]; ROWS], [isa.zero(); ROWS], [isa.zero(); ROWS]);
+    let per_step = STEP / F::BLOCK;
+    let whole = F::blocks(rows[0]).len() / per_step;
+    for (step, x) in steps[..whole].iter().enumerate() {
+        for r in 0..ROWS {
+            let blocks = &F::blocks(rows[r])[step * per_step..][..per_step];
+            let w = [quants::<F, I>(isa, blocks, 0), quants::<F, I>(isa, blocks, 4)];
+            sums[r][0] = isa.dot_u2(w[0], part(x, 0), sums[r][0]);
+            sums[r][1] = isa.dot_u2(w[1], part(x, 1), sums[r][1]);
+            if F::SCALED {
+                let (scale, _) = F::factors(isa, blocks, 0);
+                let sum = isa.float_i32(isa.add_i32(sums[r][0], sums[r][1]));
+                products[r] = isa.mul_add(sum, scale, products[r]);
+                mins[r] = isa.mul_add(scale, isa.load(&x.sum), mins[r]);
+                sums[r] = [nothing; 2];
+            }
         }
     }
-    if F::SCALED {
-        return token.scale * isa.sum(products) - isa.sum(mins);
+    let mut out = [0.0; ROWS];
+    for r in 0..ROWS {
+        if F::SCALED {
+            out[r] = token.scale * isa.sum(products[r]) - isa.sum(mins[r]);
+            continue;
+        }
+        let rest = &F::blocks(rows[r])[whole * per_step..];
+        if !rest.is_empty() {
+            // Half a step.
+            sums[r][0] = isa.dot_u2(quants::<F, I>(isa, rest, 0), part(&steps[whole], 0), sums[r][0]);
+        }
+        // Sums below 2^24 are exact as floats.
+        let sum = isa.sum(isa.float_i32(isa.add_i32(sums[r][0], sums[r][1])));
+        out[r] = token.scale * (sum - token.total as f32);
     }
-    if !rest.is_empty() {
-        // Half a step.
-        sums[0] = isa.dot_u2(quants::<F, I>(isa, rest, 0), part(&steps[steps.len() - 1], 0), sums[0]);
-    }
-    // Sums below 2^24 are exact as floats.
-    let sum = isa.sum(isa.float_i32(isa.add_i32(sums[0], sums[1])));
-    token.scale * (sum - token.total as f32)
+    out
 }
 
 /// The integers of 128 weights of a step, from the 32 with number `i` on.
