@@ -358,6 +358,7 @@ impl Isa for Avx2 {
         // The instruction wants one unsigned side, so the signs move over: |w| * (x * sign w). 2 * 128 * 127 fits.
         avx2!(self.dot_u7(_mm256_sign_epi8(w, w), _mm256_sign_epi8(x, w)))
     }
+
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         eight::tokens::<F, Self>(self, rows);

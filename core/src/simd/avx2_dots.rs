@@ -21,7 +21,7 @@ impl SideBySide for Avx2 {
             kernel.run::<D>(0)
         }
         match bits {
-            _ if signed => avx2!(marked::<Signed, K>(kernel)),
+            _ if signed => avx2!(marked::<Quads, K>(kernel)),
             ..=4 => avx2!(marked::<Folded<8>, K>(kernel)),
             _ => avx2!(marked::<Folded<2>, K>(kernel)),
         }
@@ -75,59 +75,51 @@ impl<const N: usize> Dots<Avx2> for Folded<N> {
     }
 }
 
+/// Sums of four products, added up in 32 bits at once.
+struct Quads;
+
+/// How they are added up.
+trait AddDot: Isa<F32x8 = __m256, I32x8 = __m256i, I8x32 = __m256i> {
+    /// `sum` and the products of weights, signed or not as the instruction wants them, with activations, by fours.
+    fn add_dot(self, w: __m256i, x: __m256i, sum: __m256i) -> __m256i;
+}
+
 /// Signed weights: the instruction wants one unsigned side, so the signs move over, `|w| * (x * sign w)`.
-struct Signed;
-
-impl Dots<Avx2> for Signed {
+impl AddDot for Avx2 {
     #[inline(always)]
-    fn side_by_side(isa: Avx2, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
-        quads_side_by_side(isa, rows, flip, to);
-    }
-
-    #[inline(always)]
-    fn dots<const TOKENS: usize, const QUADS: usize>(
-        isa: Avx2,
-        w: &[[u8; 32]; QUADS],
-        x: [&[[u8; 4]; QUADS]; TOKENS],
-    ) -> [__m256i; TOKENS] {
-        avx2! {
-            let mut sums = [_mm256_setzero_si256(); TOKENS];
-            for j in 0..QUADS {
-                let w = isa.load_bytes(&w[j]);
-                for t in 0..TOKENS {
-                    sums[t] = isa.add_i32(sums[t], isa.dot_i8(w, splat(x[t][j])));
-                }
-            }
-            sums
-        }
+    fn add_dot(self, w: __m256i, x: __m256i, sum: __m256i) -> __m256i {
+        self.add_i32(sum, self.dot_i8(w, x))
     }
 }
 
-/// Dot products of unsigned bytes with signed ones, added up by one instruction.
-struct Quads;
-
-impl Dots<AvxVnni> for Quads {
+/// Unsigned weights.
+impl AddDot for AvxVnni {
     #[inline(always)]
-    fn side_by_side(isa: AvxVnni, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+    fn add_dot(self, w: __m256i, x: __m256i, sum: __m256i) -> __m256i {
+        avx2!(_mm256_dpbusd_avx_epi32(sum, w, x))
+    }
+}
+
+impl<I: AddDot> Dots<I> for Quads {
+    #[inline(always)]
+    fn side_by_side(isa: I, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(isa, rows, flip, to);
     }
 
     #[inline(always)]
     fn dots<const TOKENS: usize, const QUADS: usize>(
-        isa: AvxVnni,
+        isa: I,
         w: &[[u8; 32]; QUADS],
         x: [&[[u8; 4]; QUADS]; TOKENS],
     ) -> [__m256i; TOKENS] {
-        avx2! {
-            let mut sums = [_mm256_setzero_si256(); TOKENS];
-            for j in 0..QUADS {
-                let w = isa.load_bytes(&w[j]);
-                for t in 0..TOKENS {
-                    sums[t] = _mm256_dpbusd_avx_epi32(sums[t], w, splat(x[t][j]));
-                }
+        let mut sums = [avx2!(_mm256_setzero_si256()); TOKENS];
+        for j in 0..QUADS {
+            let w = isa.load_bytes(&w[j]);
+            for t in 0..TOKENS {
+                sums[t] = isa.add_dot(w, avx2!(splat(x[t][j])), sums[t]);
             }
-            sums
         }
+        sums
     }
 }
 

@@ -34,6 +34,10 @@ impl Isa for AvxVnni {
     type I8x32 = __m256i;
 
     like_the_level_below!();
+    like_the_level_below! {
+        fn spread(bits: u32, value: u8) -> Self::I8x32;
+        fn negate(v: Self::I8x32, signs: u32) -> Self::I8x32;
+    }
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -42,16 +46,6 @@ impl Isa for AvxVnni {
             kernel.run(isa)
         }
         vnni!(marked(self, kernel))
-    }
-
-    #[inline(always)]
-    fn spread(self, bits: u32, value: u8) -> __m256i {
-        self.0.spread(bits, value)
-    }
-
-    #[inline(always)]
-    fn negate(self, v: __m256i, signs: u32) -> __m256i {
-        self.0.negate(v, signs)
     }
 
     #[inline(always)]
@@ -64,6 +58,7 @@ impl Isa for AvxVnni {
         // As with AVX2: |w| * (x * sign w).
         vnni!(self.dot_u7(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)))
     }
+
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         eight::tokens::<F, Self>(self, rows);

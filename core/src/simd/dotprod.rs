@@ -49,20 +49,14 @@ impl Isa for Dotprod {
     const REGISTERS: usize = Neon::REGISTERS;
 
     like_the_level_below!();
+    like_the_level_below! {
+        fn spread(bits: u32, value: u8) -> Self::I8x32;
+        fn negate(v: Self::I8x32, signs: u32) -> Self::I8x32;
+    }
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
-    }
-
-    #[inline(always)]
-    fn spread(self, bits: u32, value: u8) -> Self::I8x32 {
-        self.0.spread(bits, value)
-    }
-
-    #[inline(always)]
-    fn negate(self, v: Self::I8x32, signs: u32) -> Self::I8x32 {
-        self.0.negate(v, signs)
     }
 
     #[inline(always)]

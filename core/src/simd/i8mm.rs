@@ -29,30 +29,16 @@ impl Isa for I8mm {
     const REGISTERS: usize = Dotprod::REGISTERS;
 
     like_the_level_below!();
+    like_the_level_below! {
+        fn spread(bits: u32, value: u8) -> Self::I8x32;
+        fn negate(v: Self::I8x32, signs: u32) -> Self::I8x32;
+        fn dot_u7(w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
+        fn dot_i8(w: Self::I8x32, x: Self::I8x32) -> Self::I32x8;
+    }
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
-    }
-
-    #[inline(always)]
-    fn spread(self, bits: u32, value: u8) -> Self::I8x32 {
-        self.0.spread(bits, value)
-    }
-
-    #[inline(always)]
-    fn negate(self, v: Self::I8x32, signs: u32) -> Self::I8x32 {
-        self.0.negate(v, signs)
-    }
-
-    #[inline(always)]
-    fn dot_u7(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8 {
-        self.0.dot_u7(w, x)
-    }
-
-    #[inline(always)]
-    fn dot_i8(self, w: Self::I8x32, x: Self::I8x32) -> Self::I32x8 {
-        self.0.dot_i8(w, x)
     }
 
     #[inline(always)]
