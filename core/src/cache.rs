@@ -10,6 +10,9 @@ mod rows;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use bytemuck::Zeroable;
+use bytemuck::allocation::try_zeroed_slice_box;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::plan::{Kept, KvShape, Mask, Values};
 use crate::simd::{Isa, Level};
@@ -224,16 +227,15 @@ impl LayerCache {
     }
 }
 
-/// A buffer of `n` zeros, or an error instead of an abort when there is no memory for it.
-pub(crate) fn zeroed<T: Clone + Default>(n: usize) -> Result<Vec<T>> {
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(n).map_err(|_| {
+/// A buffer of `n` zeros, or an error instead of an abort when there is no memory for it. Where the system hands out
+/// zeros, they take neither time nor memory before they are used.
+pub(crate) fn zeroed<T: Zeroable>(n: usize) -> Result<Vec<T>> {
+    let zeros = try_zeroed_slice_box(n).map_err(|()| {
         let bytes = n.saturating_mul(size_of::<T>());
         Error::new(
             ErrorKind::Memory,
             alloc::format!("no memory for a buffer of {bytes} bytes; try a smaller context"),
         )
     })?;
-    buffer.resize(n, T::default());
-    Ok(buffer)
+    Ok(zeros.into_vec())
 }
