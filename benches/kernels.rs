@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use motelm_benches::numbers;
 use motelm_core::exec::Inline;
 use motelm_core::ops::matmul::{Activations, Cx, Matrix, Precision, matmul};
 use motelm_core::quant::{Dtype, quantize};
@@ -34,16 +35,6 @@ const FEW_ROWS: usize = 128;
 const ROWS: usize = 512;
 /// Bytes of weights that no cache holds.
 const MEMORY: usize = 256 << 20;
-
-/// Numbers without a pattern, around 0.
-fn numbers(n: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..n).map(|_| next()).collect()
-}
 
 /// `rows` rows of weights; a few that repeat.
 fn weights(dtype: Dtype, rows: usize) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! What this machine can do at most: the limits that every measured speed is a share of.
+//! What measurements have in common: numbers to work on, and what this machine can do at most, of which every measured
+//! speed is a share.
 //!
 //! Generating a token reads every weight once, so it cannot be faster than memory gives them ([`read_bandwidth`]).
 //! Reading a prompt uses every weight once per token, so it cannot be faster than the processor multiplies bytes
@@ -7,6 +8,16 @@
 use std::hint::black_box;
 use std::thread;
 use std::time::Instant;
+
+/// Numbers without a pattern, around 0.
+pub fn numbers(n: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
 
 /// Bytes that are read: many times what the caches hold.
 const BUFFER: usize = 512 << 20;

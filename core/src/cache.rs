@@ -109,7 +109,7 @@ impl Cache {
 
 /// One layer's keys and values.
 #[derive(Debug)]
-pub(crate) struct LayerCache {
+pub struct LayerCache {
     keys: Rows,
     /// Empty where the values are part of the keys.
     values: Rows,
@@ -120,7 +120,11 @@ pub(crate) struct LayerCache {
 }
 
 impl LayerCache {
-    fn new(kind: KvType, capacity: usize, shape: KvShape) -> Result<Self> {
+    /// Room for `capacity` positions.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] when there is not so much memory.
+    pub fn new(kind: KvType, capacity: usize, shape: KvShape) -> Result<Self> {
         let value_heads = if shape.values == Values::Separate { shape.n_heads } else { 0 };
         Ok(Self {
             keys: Rows::new(kind, shape.n_heads, capacity, shape.key)?,
@@ -132,12 +136,12 @@ impl LayerCache {
     }
 
     /// What a position's rows look like.
-    pub(crate) fn shape(&self) -> &KvShape {
+    pub fn shape(&self) -> &KvShape {
         &self.shape
     }
 
     /// Stores the keys and values of the tokens from position `first`, a row for each.
-    pub(crate) fn write(&mut self, level: Level, first: usize, keys: &[f32], values: &[f32]) {
+    pub fn write(&mut self, level: Level, first: usize, keys: &[f32], values: &[f32]) {
         let (key_width, value_width) = (self.shape.key_width(), self.shape.value_width());
         for (i, key) in keys.chunks_exact(key_width).enumerate() {
             let row = self.row(first + i);

@@ -36,7 +36,7 @@ pub mod simd;
 pub mod tokenizer;
 
 pub use bytes::Bytes;
-pub use cache::KvType;
+pub use cache::{KvType, LayerCache};
 pub use embed::Embedder;
 pub use error::{At, Error, ErrorKind, Result};
 pub use model::Model;

@@ -1,7 +1,7 @@
 //! What a layer is made of.
 
 pub mod activations;
-pub(crate) mod attention;
+pub mod attention;
 pub(crate) mod decoded;
 #[cfg(any(
     target_arch = "x86_64",
@@ -9,7 +9,7 @@ pub(crate) mod decoded;
     all(target_arch = "wasm32", target_feature = "simd128")
 ))]
 pub(crate) mod eight;
-pub(crate) mod elementwise;
+pub mod elementwise;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod float_panel;
 pub(crate) mod floats;
@@ -18,9 +18,9 @@ pub(crate) mod integers;
 pub mod matmul;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod narrow;
-pub(crate) mod norm;
+pub mod norm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod panel;
 pub(crate) mod recurrent;
-pub(crate) mod rope;
+pub mod rope;
 pub(crate) mod ternary;

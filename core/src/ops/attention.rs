@@ -1,10 +1,10 @@
 //! Softmax attention over cached keys and values.
 //!
 //! A tile of the work is one key head with all query heads that share it, over some neighbouring tokens: its rows. It
-//! walks along the context in blocks of [`BLOCK`] positions. A block's keys and values are decoded once for all rows,
+//! walks along the context in blocks of `BLOCK` positions. A block's keys and values are decoded once for all rows,
 //! the keys transposed, so that both products (queries with keys, and probabilities with values) are one and the same
-//! [`Product`], which keeps a few rows' sums in registers. Where there are only a few rows, as when generating, it is
-//! not worth transposing: [`Dots`] multiplies along the keys. Scores live for one block of a few rows: probabilities
+//! `Product`, which keeps a few rows' sums in registers. Where there are only a few rows, as when generating, it is
+//! not worth transposing: `Dots` multiplies along the keys. Scores live for one block of a few rows: probabilities
 //! are made with a running maximum (Milakov and Gimelshein, 2018), so nothing grows with the context.
 //!
 //! Blocks begin at multiples of their length from the text's beginning, whatever is attended to, so that a token's sums
@@ -37,13 +37,13 @@ const LINE: usize = 16;
 
 /// Which tokens attend: neighbours of one text.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Positions {
+pub struct Positions {
     /// Where their text begins, of which there may be several behind each other.
-    pub(crate) start: usize,
+    pub start: usize,
     /// The first token's position.
-    pub(crate) first: usize,
+    pub first: usize,
     /// How many tokens.
-    pub(crate) n: usize,
+    pub n: usize,
 }
 
 impl Positions {
@@ -61,17 +61,20 @@ impl Positions {
 
 /// What query heads do with scores.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Queries<'a> {
-    pub(crate) n_heads: usize,
-    pub(crate) scale: f32,
-    pub(crate) softcap: Option<f32>,
+pub struct Queries<'a> {
+    /// How many; a multiple of the key heads.
+    pub n_heads: usize,
+    /// Multiplies scores.
+    pub scale: f32,
+    /// What scores are bent to stay below.
+    pub softcap: Option<f32>,
     /// A score of each head that has no value.
-    pub(crate) sinks: Option<&'a [f32]>,
+    pub sinks: Option<&'a [f32]>,
 }
 
 /// What a task has to itself, in one buffer: lengths in floats, each whole cache lines.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Scratch {
+pub struct Scratch {
     /// Query heads of one key head.
     group: usize,
     /// Tokens of a tile.
@@ -84,7 +87,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// For layers of this shape with `n_heads` query heads, and batches of up to `batch` tokens.
-    pub(crate) fn new(n_heads: usize, shape: &KvShape, batch: usize) -> Self {
+    pub fn new(n_heads: usize, shape: &KvShape, batch: usize) -> Self {
         let group = n_heads / shape.n_heads;
         Self {
             group,
@@ -99,7 +102,7 @@ impl Scratch {
     }
 
     /// Floats for each thread that can run; `None` beyond a `usize`.
-    pub(crate) fn len(self) -> Option<usize> {
+    pub fn floats(self) -> Option<usize> {
         let sums = self.rows().checked_mul(self.value.checked_add(2)?)?;
         let staged = self.key.checked_mul(8)?;
         let keys = self.key.checked_mul(BLOCK)?;
@@ -138,8 +141,8 @@ struct Parts<'a> {
 
 /// `out = softmax(scale q k) v` for every head of every token. `q`: tokens x heads of the cache's key width; `out`:
 /// tokens x heads of its value width. The cache already holds the tokens' keys and values. `scratch` is
-/// [`Scratch::len`] floats for each thread.
-pub(crate) fn attend(
+/// [`Scratch::floats`] floats for each thread.
+pub fn attend(
     cx: &Cx<'_>,
     queries: &Queries<'_>,
     cache: &LayerCache,
@@ -150,7 +153,7 @@ pub(crate) fn attend(
 ) {
     let shape = cache.shape();
     let layout = Scratch::new(queries.n_heads, shape, positions.n);
-    let per_task = layout.len().expect("the session has allocated it");
+    let per_task = layout.floats().expect("the session has allocated it");
     let exec = cx.exec_for(q.len().saturating_mul(positions.first - positions.start + positions.n));
     let width = exec.width();
     // Some tiles for each thread, even if that makes them lower.

@@ -13,14 +13,14 @@ use crate::simd::{Isa, Kernel};
 const CHUNK: usize = 4096;
 
 /// `hidden = act(hidden)`, in place.
-pub(crate) fn activate(cx: &Cx<'_>, activation: Activation, hidden: &mut [f32]) {
+pub fn activate(cx: &Cx<'_>, activation: Activation, hidden: &mut [f32]) {
     for_chunks(cx.exec_for(hidden.len()), hidden, CHUNK, |_, x| {
         cx.level.run(Activate { activation, precision: cx.precision, x });
     });
 }
 
 /// `up = act(gate) * up`, or what the activation makes of both, in place.
-pub(crate) fn gate(cx: &Cx<'_>, activation: Activation, gate: &[f32], up: &mut [f32]) {
+pub fn gate(cx: &Cx<'_>, activation: Activation, gate: &[f32], up: &mut [f32]) {
     for_chunks(cx.exec_for(up.len()), up, CHUNK, |i, up| {
         let gate = &gate[i * CHUNK..][..up.len()];
         cx.level.run(Gate { activation, precision: cx.precision, gate, up });

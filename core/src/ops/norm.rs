@@ -7,15 +7,19 @@ use crate::simd::{Isa, Kernel};
 
 /// A normalisation with its weights at hand. They cover one group, or a whole row of several groups (heads).
 #[derive(Clone, Copy)]
-pub(crate) struct NormWeights<'a> {
-    pub(crate) kind: NormKind,
-    pub(crate) weight: &'a [f32],
-    pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) eps: f32,
+pub struct NormWeights<'a> {
+    /// Which mean is taken out.
+    pub kind: NormKind,
+    /// Multiplies the result.
+    pub weight: &'a [f32],
+    /// Added to the result.
+    pub bias: Option<&'a [f32]>,
+    /// Added to the mean square, or to the variance.
+    pub eps: f32,
 }
 
 /// Normalises every `width` elements of `x`, rows of `row` elements, in place.
-pub(crate) fn normalize(cx: &Cx<'_>, norm: NormWeights<'_>, row: usize, width: usize, x: &mut [f32]) {
+pub fn normalize(cx: &Cx<'_>, norm: NormWeights<'_>, row: usize, width: usize, x: &mut [f32]) {
     for_chunks(cx.exec_for(x.len()), x, row, |_, x| cx.level.run(Normalize { norm, width, x }));
 }
 

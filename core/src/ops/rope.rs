@@ -67,8 +67,9 @@ impl RopeTable {
     }
 }
 
-/// Rotates every head of `head_dim` in `x`, tokens of `row` elements, by the angles that [`RopeTable::fill`] wrote.
-pub(crate) fn rotate(
+/// Rotates every head of `head_dim` in `x`, tokens of `row` elements. `angles`: for each token the cosines of `n_pairs`
+/// angles, then their sines.
+pub fn rotate(
     cx: &Cx<'_>,
     pairs: RopePairs,
     angles: &[f32],

@@ -269,7 +269,7 @@ impl Widths {
 
     fn add_scratch(&mut self, n_heads: usize, mixer: &Mixer, batch: usize) {
         if let Kept::Rows(shape) = mixer.kept() {
-            let len = Scratch::new(n_heads, &shape, batch).len();
+            let len = Scratch::new(n_heads, &shape, batch).floats();
             self.scratch = self.scratch.max(len.unwrap_or(usize::MAX));
         }
     }
