@@ -33,4 +33,4 @@ pub use clock::{DateTime, NoDate};
 pub use conversation::{Conversation, common_prefix};
 pub use error::ChatError;
 pub use message::Message;
-pub use template::{DEFAULT_FUEL, Request, Template, ends};
+pub use template::{DEFAULT_FUEL, Request, Template, ends, source};

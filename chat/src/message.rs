@@ -1,6 +1,5 @@
 //! A message of a conversation: the JSON object that templates see.
 
-use motelm_core::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -55,16 +54,16 @@ impl Message {
         self.0.get("content").and_then(Value::as_str)
     }
 
-    /// The message with every text in it guarded ([`Tokenizer::guard`]), unless the program or the model wrote it.
-    pub(crate) fn guarded(&self, tokenizer: &Tokenizer) -> Self {
+    /// The message with every text in it guarded, unless the program or the model wrote it.
+    pub(crate) fn guarded(&self, guard: &impl Fn(&str) -> String) -> Self {
         if matches!(self.role(), "system" | "developer" | "assistant") {
             return self.clone();
         }
-        let guarded = |(key, value): (&String, &Value)| match key.as_str() {
+        let field = |(key, value): (&String, &Value)| match key.as_str() {
             "role" => (key.clone(), value.clone()),
-            _ => (key.clone(), guard(value, tokenizer)),
+            _ => (key.clone(), guarded(value, guard)),
         };
-        Self(self.0.iter().map(guarded).collect())
+        Self(self.0.iter().map(field).collect())
     }
 
     /// All fields.
@@ -73,12 +72,12 @@ impl Message {
     }
 }
 
-fn guard(value: &Value, tokenizer: &Tokenizer) -> Value {
+fn guarded(value: &Value, guard: &impl Fn(&str) -> String) -> Value {
     match value {
-        Value::String(text) => Value::String(tokenizer.guard(text).into_owned()),
-        Value::Array(values) => values.iter().map(|value| guard(value, tokenizer)).collect(),
+        Value::String(text) => Value::String(guard(text)),
+        Value::Array(values) => values.iter().map(|value| guarded(value, guard)).collect(),
         Value::Object(fields) => {
-            fields.iter().map(|(key, value)| (key.clone(), guard(value, tokenizer))).collect()
+            fields.iter().map(|(key, value)| (key.clone(), guarded(value, guard))).collect()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }

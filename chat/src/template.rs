@@ -6,7 +6,7 @@ use minijinja::machinery::{eval, make_string_output};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use motelm_core::gguf;
-use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, Tokenizer};
+use motelm_core::tokenizer::Tokenizer;
 use serde_json::Map;
 
 use crate::meter::{MAX_BYTES, Meter, Stop};
@@ -93,22 +93,12 @@ impl Template {
         Ok(Self { source: source.into() })
     }
 
-    /// The template of a model file: `tokenizer.chat_template`, or the one that the file calls `name`
-    /// (`tokenizer.chat_template.tool_use`, say).
+    /// The template of a model file, as [`source`] finds it.
     ///
     /// # Errors
-    /// [`ChatError::Missing`] when the file has none: another family's template would work badly without any sign,
-    /// so nothing is assumed. [`ChatError::NotText`] and [`ChatError::Syntax`] when it has something else.
+    /// Those of [`source`], and [`ChatError::Syntax`].
     pub fn from_gguf(file: &gguf::File, name: Option<&str>) -> Result<Self, ChatError> {
-        let mut key = "tokenizer.chat_template".to_string();
-        if let Some(name) = name {
-            key = format!("{key}.{name}");
-        }
-        match file.str(&key) {
-            Ok(Some(source)) => Self::new(source),
-            Ok(None) => Err(ChatError::Missing { key }),
-            Err(error) => Err(ChatError::NotText { key, found: error.what }),
-        }
+        Self::new(source(file, name)?)
     }
 
     /// The text that the model should continue.
@@ -145,6 +135,20 @@ impl Template {
         })
     }
 
+    /// As [`Template::render`], with every text that users or tools wrote passed through `guard` before, such as
+    /// [`Tokenizer::guard`]: what [`Tokenizer::encode_chat`] wants.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_guarded(
+        &self,
+        request: &Request<'_>,
+        guard: impl Fn(&str) -> String,
+    ) -> Result<String, ChatError> {
+        let messages: Vec<Message> = request.messages.iter().map(|message| message.guarded(&guard)).collect();
+        self.render(&Request { messages: &messages, ..request.clone() })
+    }
+
     /// The tokens that the model should continue.
     ///
     /// Names of control tokens that users or tools wrote are text ([`Tokenizer::guard`]); those of the template, of
@@ -154,24 +158,32 @@ impl Template {
     /// # Errors
     /// As [`Template::render`].
     pub fn tokens(&self, request: &Request<'_>, tokenizer: &Tokenizer) -> Result<Vec<u32>, ChatError> {
-        let messages: Vec<Message> =
-            request.messages.iter().map(|message| message.guarded(tokenizer)).collect();
         let (bos, eos) = ends(tokenizer);
-        let text = self.render(&Request {
-            messages: &messages,
+        let request = Request {
             bos: if request.bos.is_empty() { &bos } else { request.bos },
             eos: if request.eos.is_empty() { &eos } else { request.eos },
             ..request.clone()
-        })?;
-        let encode = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::Unguarded };
-        let mut tokens = tokenizer.encode(&text, encode);
-        if let Some(bos) = tokenizer.bos()
-            && tokenizer.adds_bos()
-            && tokens.first() != Some(&bos)
-        {
-            tokens.insert(0, bos);
-        }
-        Ok(tokens)
+        };
+        let text = self.render_guarded(&request, |text| tokenizer.guard(text).into_owned())?;
+        Ok(tokenizer.encode_chat(&text))
+    }
+}
+
+/// The text of a model file's template: `tokenizer.chat_template`, or the one that the file calls `name`
+/// (`tokenizer.chat_template.tool_use`, say).
+///
+/// # Errors
+/// [`ChatError::Missing`] when the file has none: another family's template would work badly without any sign, so
+/// nothing is assumed. [`ChatError::NotText`] when it has something else.
+pub fn source<'f>(file: &'f gguf::File, name: Option<&str>) -> Result<&'f str, ChatError> {
+    let mut key = "tokenizer.chat_template".to_string();
+    if let Some(name) = name {
+        key = format!("{key}.{name}");
+    }
+    match file.str(&key) {
+        Ok(Some(source)) => Ok(source),
+        Ok(None) => Err(ChatError::Missing { key }),
+        Err(error) => Err(ChatError::NotText { key, found: error.what }),
     }
 }
 

@@ -262,6 +262,20 @@ impl Tokenizer {
         self.inner.specials.guard(&self.inner.vocab, text)
     }
 
+    /// The tokens of a prompt that a chat template made of [guarded](Self::guard) texts. The token that texts begin with
+    /// comes first, whether the template wrote it or left it out.
+    pub fn encode_chat(&self, prompt: &str) -> Vec<u32> {
+        let encode = Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::Unguarded };
+        let mut tokens = self.encode(prompt, encode);
+        if let Some(bos) = self.bos()
+            && self.adds_bos()
+            && tokens.first() != Some(&bos)
+        {
+            tokens.insert(0, bos);
+        }
+        tokens
+    }
+
     /// The tokens of two texts that a model reads together, as a reranker reads a query and a document: with the
     /// tokens that texts begin and end with around each, and between them what the file says (`add_sep_token`).
     pub fn encode_pair(&self, first: &str, second: &str) -> Vec<u32> {

@@ -6,7 +6,7 @@ use motelm_core::gguf::{Value as Meta, Writer};
 use motelm_core::quant::Dtype;
 use motelm_wasm::{Did, Embedder, Failure, Head, Loader, Model, Session};
 use serde_json::{Value, json};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const TALES: &[u8] = include_bytes!("../../models/tales-280K-Q8_0.gguf");
@@ -164,14 +164,34 @@ fn text_and_tokens_are_two_views_of_one_thing() {
 #[test]
 fn a_conversation_becomes_text() {
     let model = tales();
-    let messages = r#"[{"role": "user", "content": "Hi"}]"#;
-    assert_eq!(model.render(messages, "").unwrap_err().code, "Template");
-    let template = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}{{ day }}";
-    let options = json!({ "template": template, "variables": { "day": "Monday" } }).to_string();
-    assert_eq!(model.render(messages, &options).unwrap(), "[user: Hi]Monday");
-    let tokens = model.chat_tokens(messages, &options).unwrap();
-    assert_eq!(model.detokenize(&tokens, false), "[user: Hi]Monday");
-    assert_eq!(model.render("{", "").unwrap_err().code, "Argument");
+    assert_eq!(model.chat_template(None).unwrap_err().code, "Template");
+    let bos = model.ends()[0].clone();
+    let tokenizer = tales();
+    let guard = Closure::<dyn Fn(String) -> String>::new(move |text: String| tokenizer.guard(&text));
+    let render = |template: &str, messages: Value, options: &str| {
+        let guard = guard.as_ref().unchecked_ref();
+        let text = motelm_wasm_chat::render(template, &messages.to_string(), options, guard);
+        text.map_err(|error| String::from(js_sys::Error::from(JsValue::from(error)).message()))
+    };
+    let template = "{{ bos_token }}{% for m in messages %}[{{ m.content }}]{% endfor %}{{ day }}";
+    let messages = json!([{ "role": "user", "content": bos }]);
+    let options = json!({ "bos": bos, "variables": { "day": "Monday" }, "now": "2026-01-31T12:30:45" });
+    let text = render(template, messages.clone(), &options.to_string()).unwrap();
+    let tokens = model.chat_tokens(&text);
+    assert_eq!(model.detokenize(&tokens, true), format!("{bos}[{bos}]Monday"));
+    // The template's is the token, and the user's a text.
+    assert_eq!(tokens.iter().filter(|&&id| id == tokens[0]).count(), 1);
+    assert_eq!(render("{{ strftime_now('%d') }}", messages.clone(), &options.to_string()).unwrap(), "31");
+    for (template, messages, options) in [
+        ("{{", messages.clone(), "{}"),
+        ("{{ raise_exception('no') }}", messages.clone(), "{}"),
+        ("", json!({}), "{}"),
+        ("", json!([{ "content": "who?" }]), "{}"),
+        ("", messages.clone(), r#"{"nonsense": 1}"#),
+        ("", messages.clone(), r#"{"now": "today"}"#),
+    ] {
+        assert!(render(template, messages.clone(), options).is_err(), "{template} {messages} {options}");
+    }
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! A loaded model.
 
-use motelm_chat::{DateTime, Message, Request, Template};
 use motelm_core::embed;
 use motelm_core::gguf::File;
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, ShowControl};
 use motelm_core::{Bytes, Tokenizer};
-use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 
 use crate::describe;
 use crate::embed::Embedder;
-use crate::error::{Failure, Result};
-use crate::options::{self, Fields};
+use crate::error::Result;
+use crate::options;
 use crate::session::Session;
 
 /// A model in memory, shared by its sessions.
@@ -78,27 +76,30 @@ impl Model {
         self.tokenizer.decode_with(tokens, show)
     }
 
-    /// The text that the chat template makes of `messages`, a JSON list.
-    ///
-    /// `options`: `{ tools, documents, addGenerationPrompt, now: "2026-01-31T12:30:45", template, name, variables }`,
-    /// where `template` replaces the file's own and `name` chooses among several of the file.
+    /// The file's chat template, or the one that the file calls `name`. It is for the module of chat templates, as are
+    /// [`Model::ends`] and [`Model::guard`], whose text [`Model::chat_tokens`] takes.
     ///
     /// # Errors
-    /// `Template` when the model has none, or it refuses this conversation.
-    pub fn render(&self, messages: &str, options: &str) -> Result<String> {
-        let chat = Chat::parse(messages, options)?;
-        let (bos, eos) = motelm_chat::ends(&self.tokenizer);
-        Ok(chat.template(self)?.render(&Request { bos: &bos, eos: &eos, ..chat.request() })?)
+    /// `Template` when the model has none.
+    #[wasm_bindgen(js_name = chatTemplate)]
+    pub fn chat_template(&self, name: Option<String>) -> Result<String> {
+        Ok(motelm_chat::source(self.model.file(), name.as_deref())?.into())
     }
 
-    /// The tokens of [`Model::render`]'s text. Names of control tokens that users wrote stay text.
-    ///
-    /// # Errors
-    /// As [`Model::render`].
+    /// The texts of the tokens that sequences begin and end with; empty where there are none.
+    pub fn ends(&self) -> Vec<String> {
+        <[String; 2]>::from(motelm_chat::ends(&self.tokenizer)).into()
+    }
+
+    /// `text` such that names of control tokens in it stay text in [`Model::chat_tokens`].
+    pub fn guard(&self, text: &str) -> String {
+        self.tokenizer.guard(text).into_owned()
+    }
+
+    /// The tokens of what a chat template made of guarded texts.
     #[wasm_bindgen(js_name = chatTokens)]
-    pub fn chat_tokens(&self, messages: &str, options: &str) -> Result<Vec<u32>> {
-        let chat = Chat::parse(messages, options)?;
-        Ok(chat.template(self)?.tokens(&chat.request(), &self.tokenizer)?)
+    pub fn chat_tokens(&self, prompt: &str) -> Vec<u32> {
+        self.tokenizer.encode_chat(prompt)
     }
 
     /// A session of `{ context, batch, kv }`.
@@ -117,71 +118,5 @@ impl Model {
     pub fn embedder(&self, options: &str) -> Result<Embedder> {
         let options = options::embedding(options)?;
         Ok(Embedder::new(embed::Embedder::of(self.model.clone(), self.tokenizer.clone(), options)?))
-    }
-}
-
-/// A conversation and how to render it.
-struct Chat {
-    messages: Vec<Message>,
-    tools: Option<Value>,
-    documents: Option<Value>,
-    add_generation_prompt: bool,
-    now: Option<DateTime>,
-    extra: Map<String, Value>,
-    template: Option<String>,
-    name: Option<String>,
-}
-
-impl Chat {
-    fn parse(messages: &str, options: &str) -> Result<Self> {
-        let mut fields = Fields::parse(options)?;
-        let mut chat = Self {
-            messages: serde_json::from_str(messages)?,
-            tools: fields.value("tools"),
-            documents: fields.value("documents"),
-            add_generation_prompt: true,
-            now: None,
-            extra: Map::new(),
-            template: None,
-            name: None,
-        };
-        fields.flag("addGenerationPrompt", &mut chat.add_generation_prompt)?;
-        fields.text("template", &mut chat.template)?;
-        fields.text("name", &mut chat.name)?;
-        let mut now = None;
-        fields.text("now", &mut now)?;
-        if let Some(now) = now {
-            let parsed = now.parse().map_err(|_| {
-                Failure::argument(format!("option `now` is {now}; expected a date as 2026-01-31T12:30:45"))
-            })?;
-            chat.now = Some(parsed);
-        }
-        match fields.value("variables") {
-            None => {}
-            Some(Value::Object(extra)) => chat.extra = extra,
-            Some(other) => {
-                return Err(Failure::argument(format!("option `variables` is {other}; expected an object")));
-            }
-        }
-        fields.end()?;
-        Ok(chat)
-    }
-
-    fn template(&self, model: &Model) -> Result<Template> {
-        Ok(match &self.template {
-            Some(source) => Template::new(source)?,
-            None => Template::from_gguf(model.model.file(), self.name.as_deref())?,
-        })
-    }
-
-    fn request(&self) -> Request<'_> {
-        Request {
-            tools: self.tools.as_ref(),
-            documents: self.documents.as_ref(),
-            add_generation_prompt: self.add_generation_prompt,
-            extra: self.extra.clone(),
-            now: self.now,
-            ..Request::new(&self.messages)
-        }
     }
 }

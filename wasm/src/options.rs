@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 use crate::error::{Failure, Result};
 
 /// Fields of a JSON object, taken out one by one: what is left was not understood.
-pub(crate) struct Fields(Map<String, Value>);
+struct Fields(Map<String, Value>);
 
 impl Fields {
     /// An object; an empty text is one without fields.
-    pub(crate) fn parse(json: &str) -> Result<Self> {
+    fn parse(json: &str) -> Result<Self> {
         if json.is_empty() { Ok(Self(Map::new())) } else { Ok(Self(serde_json::from_str(json)?)) }
     }
 
@@ -46,16 +46,8 @@ impl Fields {
         self.take(name, "a whole number", to, |value| value.as_u64()?.try_into().ok())
     }
 
-    pub(crate) fn flag(&mut self, name: &str, to: &mut bool) -> Result<()> {
+    fn flag(&mut self, name: &str, to: &mut bool) -> Result<()> {
         self.take(name, "true or false", to, Value::as_bool)
-    }
-
-    pub(crate) fn text(&mut self, name: &str, to: &mut Option<String>) -> Result<()> {
-        self.take(name, "a text", to, |value| value.as_str().map(|text| Some(text.into())))
-    }
-
-    pub(crate) fn value(&mut self, name: &str) -> Option<Value> {
-        self.0.shift_remove(name).filter(|value| !value.is_null())
     }
 
     fn texts(&mut self, name: &str, to: &mut Vec<String>) -> Result<()> {
@@ -71,7 +63,7 @@ impl Fields {
     }
 
     /// All fields must have been taken.
-    pub(crate) fn end(self) -> Result<()> {
+    fn end(self) -> Result<()> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => Err(Failure::argument(format!("there is no option `{name}`"))),

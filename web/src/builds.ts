@@ -1,5 +1,5 @@
 /**
- * Which build of the engine runs here, and its compiled module.
+ * Which build of the engine runs here, and its compiled module; beside it, the module of chat templates.
  *
  * By default a module comes out of a JavaScript file, deflated and in base64, which is imported when it is needed: every
  * bundler carries JavaScript along, and so compressed it crosses the network in no more bytes than the `.wasm` itself.
@@ -7,7 +7,11 @@
 import { MoteError } from './error.js';
 import type { Build, EngineOptions } from './types.js';
 
-const EMBEDDED: Record<Build, () => Promise<{ default: string }>> = {
+/** Chat templates have a module of their own, which is the same for all builds. */
+type Module = Build | 'chat';
+
+const EMBEDDED: Record<Module, () => Promise<{ default: string }>> = {
+  chat: () => import('./wasm/chat.wasm.js'),
   simd128: () => import('./wasm/simd128.wasm.js'),
   relaxed: () => import('./wasm/relaxed.wasm.js'),
   threads: () => import('./wasm/threads.wasm.js'),
@@ -27,15 +31,24 @@ export interface Compiled extends Choice {
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 /** Compiles a build, once for all models of this page. */
-export async function compile({ build, threads }: Choice, options: EngineOptions): Promise<Compiled> {
-  const key = `${build} ${options.wasmUrl ?? ''}`;
+export async function compile({ build, threads }: Choice, { wasmUrl }: EngineOptions): Promise<Compiled> {
+  return { build, threads, module: await compileOnce(build, wasmUrl === undefined ? undefined : fileOf(build, new URL(wasmUrl, base()))) };
+}
+
+/** Compiles what renders chat templates, once for all models of this page. Its file lies beside the engine's. */
+export function compileTemplates({ wasmUrl }: EngineOptions): Promise<WebAssembly.Module> {
+  return compileOnce('chat', wasmUrl === undefined ? undefined : new URL('chat.wasm', new URL(wasmUrl, base())));
+}
+
+function compileOnce(name: Module, url: URL | undefined): Promise<WebAssembly.Module> {
+  const key = url?.href ?? name;
   let module = compiled.get(key);
   if (!module) {
-    module = options.wasmUrl === undefined ? embedded(build) : fetched(new URL(options.wasmUrl, base()), build);
+    module = url ? fetched(url) : embedded(name);
     compiled.set(key, module);
     module.catch(() => compiled.delete(key));
   }
-  return { build, threads, module: await module };
+  return module;
 }
 
 /** The fastest build for this browser, in a worker or not. */
@@ -63,8 +76,10 @@ function cores(): number {
   return globalThis.navigator?.hardwareConcurrency ?? globalThis.process?.getBuiltinModule?.('node:os').availableParallelism() ?? 1;
 }
 
-async function embedded(build: Build): Promise<WebAssembly.Module> {
-  const { default: base64 } = await EMBEDDED[build]();
+async function embedded(name: Module): Promise<WebAssembly.Module> {
+  const { default: base64 } = await EMBEDDED[name]().catch((cause: unknown) => {
+    throw new MoteError('network', `the module \`${name}\` could not be fetched`, cause);
+  });
   const text = atob(base64);
   const deflated = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) deflated[i] = text.charCodeAt(i);
@@ -72,14 +87,17 @@ async function embedded(build: Build): Promise<WebAssembly.Module> {
   return WebAssembly.compile(await new Response(bytes).arrayBuffer());
 }
 
-async function fetched(url: URL, build: Build): Promise<WebAssembly.Module> {
-  if (folder(url)) url = new URL(`${build}.wasm`, url);
+async function fetched(url: URL): Promise<WebAssembly.Module> {
   const response = await fetch(url).catch((cause: unknown) => {
     throw new MoteError('network', `${url} could not be fetched`, cause);
   });
   if (!response.ok) throw new MoteError('network', `${url}: ${response.status} ${response.statusText}`);
   const streams = response.headers.get('content-type')?.startsWith('application/wasm');
   return streams ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
+}
+
+function fileOf(build: Build, url: URL): URL {
+  return folder(url) ? new URL(`${build}.wasm`, url) : url;
 }
 
 function folder(url: URL): boolean {

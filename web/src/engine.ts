@@ -6,6 +6,7 @@ import { Did, type Embedder, Head, Loader as Bytes, type Model as Weights, type 
 import type { Compiled } from './builds.js';
 import { MoteError } from './error.js';
 import type { Embedding, Generating, Prompt } from './protocol.js';
+import type { Templates } from './templates.js';
 import type { Info, Inspection, Memory, StopReason, TextTokens } from './types.js';
 
 /** What a step brought. */
@@ -129,11 +130,19 @@ export class Model {
     }
   }
 
+  /** Whether there are tokens of a prompt only with what renders chat templates. */
+  templated(prompt: Prompt): boolean {
+    return 'messages' in prompt && (prompt.template !== undefined || this.info.chat);
+  }
+
   /** The tokens of a prompt, with the ones that the model wants around it. */
-  tokens(prompt: Prompt): Uint32Array {
+  tokens(prompt: Prompt, templates: Templates | undefined): Uint32Array {
     if ('text' in prompt) return this.tokenize(prompt.text);
-    const { messages, ...templating } = prompt;
-    return this.weights.chatTokens(JSON.stringify(messages), json({ ...templating, now: localTime() }));
+    const { weights } = this;
+    const template = prompt.template ?? weights.chatTemplate();
+    const [bos, eos] = weights.ends() as [string, string];
+    const source = { template, bos, eos, guard: (text: string) => weights.guard(text) };
+    return weights.chatTokens(templates!.render(prompt.messages, prompt, source));
   }
 
   tokenize(text: string): Uint32Array {
@@ -222,10 +231,4 @@ function json(options: object): string {
 function facts(text: string): Info {
   const { task, chatTemplate, weights, ...info } = JSON.parse(text, (_, value) => value ?? undefined);
   return { ...info, quantization: weights, chat: chatTemplate, embedding: task === 'embed' };
-}
-
-/** For templates that ask for the date. */
-function localTime(): string {
-  const now = new Date();
-  return new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }

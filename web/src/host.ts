@@ -2,7 +2,7 @@
  * The asking side. A host owns a worker, or an engine in its own thread, and sees to it that every promise settles:
  * with an answer, with the error of an aborted signal, or with the end of the worker.
  */
-import { type Choice, choose, compile } from './builds.js';
+import { type Choice, choose, compile, compileTemplates } from './builds.js';
 import { MoteError, check, unlessAborted } from './error.js';
 import type { Answer, Operation, Operations, Request } from './protocol.js';
 import { spawn } from './spawn.js';
@@ -129,8 +129,21 @@ export class Host {
         return this.waiting.get(answer.id)?.onEvent?.(answer.event as never, answer.id);
       case 'error':
         return this.waiting.get(answer.id)?.reject(new MoteError(answer.code, answer.message));
+      case 'templates':
+        return void this.bringTemplates();
       case 'crash':
         return this.crashed(answer.message);
+    }
+  }
+
+  /** Sends the service what renders chat templates, or why that cannot be had. */
+  private async bringTemplates(): Promise<void> {
+    try {
+      const module = await compileTemplates(this.options);
+      if (!this.ended) this.wire.send({ op: 'templates', module });
+    } catch (thrown) {
+      const { code, message } = MoteError.from(thrown, 'environment');
+      if (!this.ended) this.wire.send({ op: 'templates', error: { code, message } });
     }
   }
 

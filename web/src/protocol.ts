@@ -67,12 +67,17 @@ export type Request =
   /** Ends request `id`, whose answer nobody waits for any more. */
   | { op: 'cancel'; id: number }
   /** The next piece of file `file` of request `id`; none at its end. */
-  | { op: 'feed'; id: number; file: number; piece?: Uint8Array; error?: string };
+  | { op: 'feed'; id: number; file: number; piece?: Uint8Array; error?: string }
+  /** The module of chat templates that was asked for, or why it could not be had. */
+  | { op: 'templates'; module: WebAssembly.Module }
+  | { op: 'templates'; error: { code: MoteErrorCode; message: string } };
 
 export type Answer =
   | { kind: 'value'; id: number; value: unknown }
   | { kind: 'event'; id: number; event: unknown }
   | { kind: 'error'; id: number; code: MoteErrorCode; message: string }
+  /** The module of chat templates is needed. */
+  | { kind: 'templates' }
   /** The engine is broken; nothing more will come. */
   | { kind: 'crash'; message: string }
   /** The worker is there. With Web Locks, it holds the lock of this name as long as it lives. */

@@ -12,6 +12,7 @@ import { Reporter } from './progress.js';
 import type { Embedding, Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
 import { Pace, SLICES, type Slice, nextTurn } from './slices.js';
 import { type Opened, type Piece, open } from './source.js';
+import { Templates } from './templates.js';
 import type { Embeddings, Result } from './types.js';
 
 /** A request that is being worked on. */
@@ -20,6 +21,8 @@ interface Task<Event> {
   signal: AbortSignal;
   tell(event: Event): void;
 }
+
+type Arrival = Extract<Request, { op: 'templates' }>;
 
 type Handlers = { [O in Operation]: (ask: Operations[O]['ask'], task: Task<Operations[O]['event']>) => Promise<Operations[O]['answer']> | Operations[O]['answer'] };
 
@@ -30,6 +33,10 @@ export class Service {
   private readonly pumps = new Map<string, (piece: Piece) => void>();
   /** Work on the session, one after the other. */
   private turn: Promise<unknown> = Promise.resolve();
+  /** What renders chat templates, from the moment when a model is known to have one. */
+  private coming: Promise<Templates> | undefined;
+  private templates: Templates | undefined;
+  private arrived: ((arrival: Arrival) => void) | undefined;
   /** What the model takes, by its header. */
   private weights = 0;
   private tables = 0;
@@ -47,6 +54,7 @@ export class Service {
 
   async receive(request: Request): Promise<void> {
     if (request.op === 'cancel') return this.running.get(request.id)?.abort();
+    if (request.op === 'templates') return this.arrived?.(request);
     if (request.op === 'feed') {
       const key = `${request.id} ${request.file}`;
       const { piece, error } = request;
@@ -99,6 +107,8 @@ export class Service {
       this.writing = new Pace(this.slice, this.model.info.layers);
       // Of a split model out of streams, no header was seen beforehand.
       this.weights ||= this.model.info.bytes;
+      // Whoever has a model can chat, also when the network goes; without this module, everything but chatting.
+      if (this.model.info.chat) await unlessAborted(this.bringTemplates().catch(() => {}), task.signal);
       return this.model.info;
     },
     inspect: async ({ files, fetching }, task) => {
@@ -120,16 +130,22 @@ export class Service {
         header?.free();
       }
     },
-    generate: ({ prompt, options }, task) => this.alone(() => this.generate(prompt, options, task), task.signal),
+    generate: async ({ prompt, options }, task) => {
+      await this.ready(prompt, task.signal);
+      return this.alone(() => this.generate(prompt, options, task), task.signal);
+    },
     tokenize: ({ text }) => this.loaded.tokenize(text),
     detokenize: ({ tokens }) => this.loaded.detokenize(tokens),
-    count: ({ prompt }) => this.loaded.tokens(prompt).length,
+    count: async ({ prompt }, { signal }) => {
+      await this.ready(prompt, signal);
+      return this.loaded.tokens(prompt, this.templates).length;
+    },
     embed: (ask, { signal }) => this.alone(() => this.embed(ask, signal), signal),
     memory: ({ context }) => {
       const session = this.loaded.sessionBytes(context ?? this.loaded.info.context!);
       return { weights: this.weights, tables: this.tables, session, total: this.weights + this.tables + session };
     },
-    held: () => this.started.bytes,
+    held: () => this.started.bytes + (this.templates?.bytes ?? 0),
     save: (_, { signal }) => this.alone(() => this.loaded.save(), signal),
     restore: ({ state }, { signal }) => this.alone(() => this.loaded.restore(state), signal),
   };
@@ -137,7 +153,7 @@ export class Service {
   private async generate(prompt: Prompt, options: Generating, { signal, tell }: Task<string>): Promise<Omit<Result, 'text'>> {
     const model = this.loaded;
     const began = performance.now();
-    const tokens = model.tokens(prompt);
+    const tokens = model.tokens(prompt, this.templates);
     const reusedTokens = model.start(tokens, options);
     let completionTokens = 0;
     let first: number | undefined;
@@ -233,9 +249,29 @@ export class Service {
       const { memory, fits, reason } = judge(header, room);
       if (!fits) throw new MoteError('memory', reason!);
       ({ weights: this.weights, tables: this.tables } = memory!);
+      if (header.info.chat) this.bringTemplates().catch(() => {});
     } finally {
       header.free();
     }
+  }
+
+  /** Asks the host for the module of chat templates, unless it is here or on its way. */
+  private bringTemplates(): Promise<Templates> {
+    if (!this.coming) {
+      const arrival = new Promise<Arrival>((arrived) => (this.arrived = arrived));
+      this.send({ kind: 'templates' });
+      this.coming = arrival.then((arrival) => {
+        if ('error' in arrival) throw new MoteError(arrival.error.code, arrival.error.message);
+        return (this.templates = Templates.start(arrival.module));
+      });
+      this.coming.catch(() => (this.coming = undefined)); // Whoever needs it next asks anew.
+    }
+    return this.coming;
+  }
+
+  /** Waits for what `prompt` needs beside the model. */
+  private async ready(prompt: Prompt, signal: AbortSignal): Promise<void> {
+    if (!this.templates && this.loaded.templated(prompt)) await unlessAborted(this.bringTemplates(), signal);
   }
 
   /** The headers of files, reading little more than them. */

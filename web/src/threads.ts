@@ -33,7 +33,7 @@ export class Threads {
           } else if (answer.kind === 'event') {
             this.count += 1;
             came();
-          } else if (answer.kind !== 'value') {
+          } else if ('message' in answer) {
             died(answer.message);
           }
         };

@@ -37,7 +37,7 @@ export interface EngineOptions {
   worker?: boolean;
   /** Address of this package's `dist/worker.js`, for pages whose policy forbids `blob:` workers. */
   workerUrl?: string | URL;
-  /** Address of a `.wasm` file, or of the folder that holds this package's (ends with `/`). */
+  /** Address of the folder that holds this package's `.wasm` files (ends with `/`), or of one that has `chat.wasm` beside it. */
   wasmUrl?: string | URL;
   /** Which build to use; by default the fastest that runs here. */
   build?: Build;

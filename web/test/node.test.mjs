@@ -40,6 +40,18 @@ test('threads tell the story that one does', async () => {
   assert.equal(told[0].text, told[1].text);
 });
 
+test('a chat is the same in a worker thread and in this one', async () => {
+  const counts = [];
+  for (const worker of [true, false]) {
+    const mote = await Mote.load(`${root}tests/golden/models/qwen2-256/model-Q4_K_M.gguf`, { worker });
+    const messages = [{ role: 'user', content: 'Hello there' }];
+    counts.push(await mote.countTokens(messages), (await mote.chat(messages, story).result).usage.promptTokens);
+    mote.unload();
+  }
+  assert.ok(counts[0] > 5);
+  assert.equal(new Set(counts).size, 1);
+});
+
 test('errors have codes, and a model can be abandoned', async () => {
   for (const [source, code] of [['/no/such/file.gguf', 'file'], [new Uint8Array(9), 'file'], ['http://127.0.0.1:9/x', 'network'], [42, 'argument']]) {
     await assert.rejects(Mote.load(source), (error) => error instanceof MoteError && error.code === code);

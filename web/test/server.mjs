@@ -1,6 +1,7 @@
 // A static server of the checkout that can misbehave. What it does is in the first folder and in the query:
 //   /coi/...            cross-origin isolated (COOP and COEP)
 //   /csp/...            a policy without `blob:` workers
+//   /stalls/...         the package's modules, but `chat.wasm` never comes
 //   /split/1, /split/2  a model in two files, without ranges     /hub/...  redirects as the Hugging Face hub
 //   ?slow               some MB/s          ?break=N    the first connection breaks after N bytes
 //   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
@@ -41,6 +42,7 @@ export async function serve(folder = root) {
   const requests = [];
   const broken = new Set();
   let reachable = true;
+  let hidden;
 
   const server = createServer(async (request, response) => {
     const url = new URL(request.url, 'http://localhost');
@@ -48,10 +50,12 @@ export async function serve(folder = root) {
     if (!reachable) return request.socket.destroy();
     const [, mode, ...rest] = normalize(decodeURIComponent(url.pathname)).split('/');
     const headers = { ...(MODES[mode] ?? {}), 'cross-origin-resource-policy': 'cross-origin', 'cache-control': 'no-store' };
-    const path = mode in MODES ? rest.join('/') : [mode, ...rest].join('/');
+    let path = mode in MODES ? rest.join('/') : [mode, ...rest].join('/');
     if (path === 'blank') {
       return response.writeHead(200, { ...headers, 'content-type': 'text/html' }).end('<!doctype html><link rel="icon" href="data:,"><title>blank</title>');
     }
+    if (path === 'stalls/chat.wasm') return;
+    if (hidden && url.pathname.includes(hidden)) return response.writeHead(404, headers).end();
     const part = /^split\/([12])$/.exec(path);
     if (part) {
       const body = split()[part[1] - 1];
@@ -62,6 +66,7 @@ export async function serve(folder = root) {
       return response.writeHead(302, { ...headers, location: '/models/tales-2M-Q8_0.gguf' }).end();
     }
     try {
+      path = path.replace(/^stalls\//, 'web/dist/wasm/');
       await send(join(folder, path.endsWith('/') || path === '' ? `${path}index.html` : path), url, request, response, headers);
     } catch (error) {
       if (error.code !== 'ENOENT' && error.code !== 'EISDIR') console.error(error);
@@ -121,6 +126,10 @@ export async function serve(folder = root) {
     reachable(yes) {
       reachable = yes;
       if (!yes) server.closeAllConnections();
+    },
+    /** Denies every file whose path contains `part`. */
+    hide(part) {
+      hidden = part;
     },
     close() {
       server.closeAllConnections();

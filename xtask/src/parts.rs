@@ -214,20 +214,26 @@ fn web_needs(setup: &Setup) -> Result<(), Stop> {
 
 /// The engine, the bindings around it, the TypeScript on top.
 fn build_web(setup: &Setup) -> Result<(), Stop> {
+    let module = |name, krate, flags| {
+        build_module(setup, name, krate, setup.module_target(BROWSER, "-modules", "")?, flags)
+    };
     for (name, flags) in BUILDS {
-        build_module(setup, name, setup.module_target(BROWSER, "-modules", "")?, flags)?;
+        module(name, "motelm-wasm", flags)?;
     }
+    // What every engine's build needs a browser to have, this may have, too.
+    module("chat", "motelm-wasm-chat", BUILDS[0].1)?;
     let threads = setup.module_target(BROWSER, "-modules-threads", THREADS_FLAGS)?;
-    build_module(setup, "threads", threads, &THREADS.join(" "))?;
+    build_module(setup, "threads", "motelm-wasm", threads, &THREADS.join(" "))?;
     run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
 }
 
-fn build_module(setup: &Setup, name: &str, target: Target, flags: &str) -> Result<(), Stop> {
-    run(target.cargo(setup, "build", flags).args(["--profile", "wasm", "-p", "motelm-wasm"]))?;
+fn build_module(setup: &Setup, name: &str, krate: &str, target: Target, flags: &str) -> Result<(), Stop> {
+    run(target.cargo(setup, "build", flags).args(["--profile", "wasm", "-p", krate]))?;
     let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
     bindgen.args(["--target", "web", "--out-dir", &format!("web/wasm/{name}")]);
     bindgen.args(["--remove-name-section", "--remove-producers-section"]); // a tenth of the module
-    run(bindgen.arg(setup.target_dir().join(BROWSER).join("wasm/motelm_wasm.wasm")))
+    let built = format!("wasm/{}.wasm", krate.replace('-', "_"));
+    run(bindgen.arg(setup.target_dir().join(BROWSER).join(built)))
 }
 
 const ARM: &str = "aarch64-unknown-linux-gnu";
