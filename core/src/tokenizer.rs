@@ -41,6 +41,7 @@ use core::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::File;
+use crate::order::sort_few;
 use bpe::{ByteLevel, Characters};
 use merge::{MAX_RUN, Merger};
 use pre::Begin;
@@ -482,7 +483,7 @@ impl Ids {
                 vocab.set_kind(name, *kind);
             }
         }
-        ends.sort_unstable();
+        sort_few(&mut ends, |a, b| a < b);
         ends.dedup();
         self.end_of_generation = ends;
     }

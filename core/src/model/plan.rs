@@ -11,6 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::gguf::File;
+use crate::order::sort_few;
 
 pub use mixer::{
     Attention, Conv, Kept, KvShape, Latent, LatentQuery, Mask, Mixer, QkNorm, Qkv, Rope, RopePairs,
@@ -343,7 +344,7 @@ impl Plan {
     pub fn vector_bytes(&self, file: &File) -> u64 {
         let mut ids = Vec::new();
         self.for_each_vector(&mut |id| ids.push(id));
-        ids.sort_unstable();
+        sort_few(&mut ids, |a, b| a < b);
         ids.dedup();
         ids.iter().map(|&id| file.tensors()[id].elements() as u64 * size_of::<f32>() as u64).sum()
     }

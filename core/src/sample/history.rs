@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::candidates::{Candidate, finite};
 use super::options::Options;
+use crate::order::sort_few;
 
 /// The last tokens, in a ring.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ impl Penalties {
     pub fn apply(&mut self, history: &History, candidates: &mut [Candidate]) {
         self.window.clear();
         self.window.extend(history.newest_first().take(self.last_n));
-        self.window.sort_unstable();
+        sort_few(&mut self.window, |a, b| a < b);
         for Candidate { id, logit } in candidates.iter_mut().filter(|c| c.logit > f32::NEG_INFINITY) {
             let rest = &self.window[self.window.partition_point(|token| token < id)..];
             let count = rest.partition_point(|token| token == id);
@@ -121,7 +122,7 @@ impl Dry {
 
     pub fn new(options: &Options) -> Self {
         let mut breakers = options.dry_breakers.clone();
-        breakers.sort_unstable();
+        sort_few(&mut breakers, |a, b| a < b);
         let max_exponent = if options.dry_base > 1.000_001 {
             (libm::logf(f32::MAX) / libm::logf(options.dry_base)) as usize
         } else {
@@ -176,7 +177,7 @@ impl Dry {
                 self.repeats.push((self.window[k - 1], length));
             }
         }
-        self.repeats.sort_unstable();
+        sort_few(&mut self.repeats, |a, b| a < b);
     }
 
     /// How many tokens stand after the last breaker; all when there is none.

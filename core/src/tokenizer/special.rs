@@ -13,7 +13,7 @@ use core::cmp::Reverse;
 
 use super::vocab::{Kind, Vocab};
 use super::{GUARD, ParseSpecial};
-use crate::order::sort_numbers;
+use crate::order::{sort_few, sort_numbers};
 
 const GUARD_BYTES: &[u8] = {
     const BYTES: [u8; 3] = {
@@ -214,6 +214,6 @@ impl Search<'_> {
             taken[candidate].fill(true);
             found.push(Found { start, end: start + len, id });
         }
-        found[first..].sort_unstable_by_key(|f| f.start);
+        sort_few(&mut found[first..], |a, b| a.start < b.start);
     }
 }

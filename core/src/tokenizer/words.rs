@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::vocab::Vocab;
+use crate::order::sort_few;
 
 const SPACE: char = '▁';
 
@@ -25,7 +26,7 @@ impl Words {
             .flat_map(|name| name.chars().zip(name.chars().skip(1)))
             .filter_map(|(before, c)| (c == SPACE && before != SPACE).then_some(before))
             .collect();
-        before_space.sort_unstable();
+        sort_few(&mut before_space, |a, b| a < b);
         before_space.dedup();
         Self { before_space }
     }
