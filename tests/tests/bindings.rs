@@ -1,7 +1,7 @@
 //! What JavaScript sees of the engine, in a real browser.
 #![cfg(target_arch = "wasm32")]
 
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{JSON, Reflect, Uint8Array};
 use motelm_core::gguf::{Value as Meta, Writer};
 use motelm_core::quant::Dtype;
 use motelm_wasm::{Did, Embedder, Failure, Head, Loader, Model, Session};
@@ -24,8 +24,18 @@ fn tales() -> Model {
     load(TALES, 10_000).unwrap()
 }
 
-fn parse(json: &str) -> Value {
-    serde_json::from_str(json).unwrap()
+/// What JavaScript would write as JSON.
+fn js(json: &Value) -> JsValue {
+    JSON::parse(&json.to_string()).unwrap()
+}
+
+fn none() -> JsValue {
+    JsValue::UNDEFINED
+}
+
+/// The same the other way.
+fn parse(value: impl Into<JsValue>) -> Value {
+    serde_json::from_str(&String::from(JSON::stringify(&value.into()).unwrap())).unwrap()
 }
 
 #[test]
@@ -33,20 +43,20 @@ fn a_head_describes_and_plans() {
     let read = |n: usize| Head::read(vec![Uint8Array::from(&TALES[..n])], vec![TALES.len() as f64]);
     assert!(read(1000).unwrap().is_none());
     let head = read(TALES.len() / 4).unwrap().expect("the head is in the first quarter");
-    let info = parse(&head.info());
+    let info = parse(head.info());
     assert_eq!(info["architecture"], "llama");
     assert_eq!(info["bytes"], TALES.len());
     assert_eq!(info["weights"], "Q8_0");
-    let plan = parse(&head.plan(r#"{"context": 64}"#).unwrap());
+    let plan = parse(head.plan(&js(&json!({ "context": 64 }))).unwrap());
     let model = tales();
     assert_eq!(
         plan["kv"].as_f64().unwrap() + plan["buffers"].as_f64().unwrap(),
-        model.memory(r#"{"context": 64}"#).unwrap()
+        model.memory(&js(&json!({ "context": 64 }))).unwrap()
     );
     assert!(plan["total"].as_u64().unwrap() > TALES.len() as u64);
-    assert_eq!(head.info(), model.info());
-    assert_eq!(head.tensors(), model.tensors());
-    let keys = parse(&model.metadata());
+    assert_eq!(info, parse(model.info()));
+    assert_eq!(parse(head.tensors()), parse(model.tensors()));
+    let keys = parse(model.metadata());
     assert!(keys.as_array().unwrap().iter().any(|entry| entry[0] == "general.architecture"));
 }
 
@@ -55,7 +65,7 @@ fn what_cannot_fit_is_refused_with_the_reason() {
     let failure = Loader::new(vec![8e9]).map(drop).unwrap_err();
     assert_eq!(failure.code, "Memory");
     let head = Head::read(vec![Uint8Array::from(TALES)], vec![TALES.len() as f64]).unwrap().unwrap();
-    let failure = head.plan(r#"{"context": 100000000, "kv": "f32"}"#).unwrap_err();
+    let failure = head.plan(&js(&json!({ "context": 100000000, "kv": "f32" }))).unwrap_err();
     assert_eq!(failure.code, "Memory", "{}", failure.message);
 }
 
@@ -75,7 +85,7 @@ fn a_damaged_file_is_an_error_with_a_code() {
 
 /// The text of a generation in small steps, and why it ended.
 fn tell(session: &mut Session, prompt: &[u32], options: &Value) -> (String, String) {
-    session.start(prompt, &options.to_string()).unwrap();
+    session.start(prompt, &js(options)).unwrap();
     let mut text = String::new();
     loop {
         let did = session.step(3, 2).unwrap();
@@ -92,7 +102,7 @@ fn tell(session: &mut Session, prompt: &[u32], options: &Value) -> (String, Stri
 fn a_seed_tells_one_story() {
     let model = tales();
     let prompt = model.tokenize("Once upon a time", true, false);
-    let mut session = model.session(r#"{"context": 128}"#).unwrap();
+    let mut session = model.session(&js(&json!({ "context": 128 }))).unwrap();
     let mut tell = |seed: u64| {
         let options = json!({ "seed": seed, "maxTokens": 40, "temperature": 0.6, "topK": 40 });
         tell(&mut session, &prompt, &options)
@@ -106,20 +116,20 @@ fn a_seed_tells_one_story() {
 #[test]
 fn a_longer_text_reuses_the_shorter() {
     let model = tales();
-    let mut session = model.session("").unwrap();
+    let mut session = model.session(&none()).unwrap();
     let prompt = model.tokenize("Once upon a time there was", true, false);
     let options = json!({ "maxTokens": 5, "temperature": 0 });
     tell(&mut session, &prompt, &options);
     let held = session.tokens();
     let longer = [held.clone(), model.tokenize(" a king", false, false)].concat();
-    assert_eq!(session.start(&longer, "").unwrap(), held.len());
+    assert_eq!(session.start(&longer, &none()).unwrap(), held.len());
 }
 
 #[test]
 fn stops_limits_and_biases_are_heard() {
     let model = tales();
     let prompt = model.tokenize("Once upon a time", true, false);
-    let mut session = model.session("").unwrap();
+    let mut session = model.session(&none()).unwrap();
     let greedy = json!({ "maxTokens": 30, "temperature": 0 });
     let (story, why) = tell(&mut session, &prompt, &greedy);
     assert_eq!(why, "length");
@@ -130,9 +140,9 @@ fn stops_limits_and_biases_are_heard() {
     let first = model.tokenize(&story, false, false)[0];
     let biased = json!({ "maxTokens": 30, "temperature": 0, "logitBias": [[first, -1e9]] });
     assert_ne!(tell(&mut session, &prompt, &biased).0, story);
-    session.start(&prompt, &json!({ "temperature": 0, "logProbs": 2 }).to_string()).unwrap();
+    session.start(&prompt, &js(&json!({ "temperature": 0, "logProbs": 2 }))).unwrap();
     assert_eq!(session.step(100, 100).unwrap(), Did::Token);
-    let log_probs = parse(&session.log_probs().unwrap());
+    let log_probs = parse(session.log_probs().unwrap());
     assert_eq!(log_probs["top"].as_array().unwrap().len(), 2);
     assert!(log_probs["logProb"].as_f64().unwrap() <= 0.0);
 }
@@ -141,11 +151,11 @@ fn stops_limits_and_biases_are_heard() {
 fn a_saved_session_goes_on_the_same() {
     let model = tales();
     let prompt = model.tokenize("Once upon a time there was a", true, false);
-    let mut session = model.session("").unwrap();
+    let mut session = model.session(&none()).unwrap();
     let logits = session.probe(&prompt).unwrap();
-    assert_eq!(logits.len(), parse(&model.info())["vocabulary"].as_u64().unwrap() as usize);
+    assert_eq!(logits.len(), parse(model.info())["vocabulary"].as_u64().unwrap() as usize);
     let saved = session.save();
-    let mut other = model.session(r#"{"context": 64}"#).unwrap();
+    let mut other = model.session(&js(&json!({ "context": 64 }))).unwrap();
     other.restore(&saved).unwrap();
     assert_eq!(other.tokens(), prompt);
     // One token alone is summed in another order than several.
@@ -197,17 +207,25 @@ fn a_conversation_becomes_text() {
 #[test]
 fn what_is_out_of_range_is_refused() {
     let model = tales();
-    let mut session = model.session(r#"{"context": 16}"#).unwrap();
+    let mut session = model.session(&js(&json!({ "context": 16 }))).unwrap();
     let long = model.tokenize(&"Once upon a time ".repeat(20), true, false);
-    assert_eq!(session.start(&long, "").unwrap_err().code, "ContextFull");
-    for options in
-        [r#"{"temperature": "hot"}"#, r#"{"topP": 2}"#, r#"{"nonsense": 1}"#, r#"{"seed": -1}"#, "["]
-    {
-        assert_eq!(session.start(&[1], options).unwrap_err().code, "Argument", "{options}");
+    assert_eq!(session.start(&long, &none()).unwrap_err().code, "ContextFull");
+    for options in [
+        json!({ "temperature": "hot" }),
+        json!({ "topP": 2 }),
+        json!({ "nonsense": 1 }),
+        json!({ "seed": -1 }),
+        json!({ "topK": 1.5 }),
+        json!({ "stop": "text" }),
+        json!({ "logitBias": [[1]] }),
+        json!(7),
+    ] {
+        assert_eq!(session.start(&[1], &js(&options)).unwrap_err().code, "Argument", "{options}");
     }
-    assert_eq!(session.start(&[], "").unwrap_err().code, "Argument");
+    assert_eq!(session.start(&[1], &js(&json!({ "topK": null }))).unwrap(), 0);
+    assert_eq!(session.start(&[], &none()).unwrap_err().code, "Argument");
     assert_eq!(session.step(1, 1).unwrap_err().code, "Argument");
-    assert_eq!(model.session(r#"{"kv": "f8"}"#).map(drop).unwrap_err().code, "Argument");
+    assert_eq!(model.session(&js(&json!({ "kv": "f8" }))).map(drop).unwrap_err().code, "Argument");
 }
 
 /// A BERT of one layer and random weights that ranks.
@@ -275,33 +293,33 @@ fn vectors(embedder: &mut Embedder) -> (Vec<Vec<f32>>, usize) {
 #[test]
 fn texts_become_vectors_batch_by_batch() {
     let model = reranker();
-    let texts = json!(["a b c", "d", { "title": "b", "text": "c" }]).to_string();
-    let mut alone = model.embedder(r#"{"pooling": "mean", "batch": 1}"#).unwrap();
+    let texts = js(&json!(["a b c", "d", { "title": "b", "text": "c" }]));
+    let mut alone = model.embedder(&js(&json!({ "pooling": "mean", "batch": 1 }))).unwrap();
     assert_eq!(alone.texts(&texts, None).unwrap(), [5, 0, 3, 0, 4, 0]);
-    let mut together = model.embedder(r#"{"pooling": "mean"}"#).unwrap();
+    let mut together = model.embedder(&js(&json!({ "pooling": "mean" }))).unwrap();
     together.texts(&texts, None).unwrap();
     let (alone, together) = (vectors(&mut alone), vectors(&mut together));
     assert_eq!((alone.1, together.1), (3, 1));
     assert_eq!(alone.0, together.0);
     assert!(alone.0.iter().all(|vector| vector.len() == 32));
-    let mut cut = model.embedder(r#"{"pooling": "none", "dim": 8, "maxTokens": 4}"#).unwrap();
+    let mut cut = model.embedder(&js(&json!({ "pooling": "none", "dim": 8, "maxTokens": 4 }))).unwrap();
     assert_eq!((cut.max_tokens(), cut.tasks()), (4, vec!["query".to_string(), "document".into()]));
-    assert_eq!(cut.texts(r#"["a b c d"]"#, None).unwrap(), [4, 2]);
+    assert_eq!(cut.texts(&js(&json!(["a b c d"])), None).unwrap(), [4, 2]);
     assert_eq!(vectors(&mut cut).0[0].len(), 4 * 8);
-    assert_eq!(cut.texts(r#"["a"]"#, Some("query".into())).unwrap(), [4, 1]);
-    for wrong in [r#"["a", 7]"#, r#"[{"title": "a"}]"#, r#""a""#] {
-        assert_eq!(cut.texts(wrong, None).unwrap_err().code, "Argument", "{wrong}");
+    assert_eq!(cut.texts(&js(&json!(["a"])), Some("query".into())).unwrap(), [4, 1]);
+    for wrong in [json!(["a", 7]), json!([{ "title": "a" }]), json!("a")] {
+        assert_eq!(cut.texts(&js(&wrong), None).unwrap_err().code, "Argument", "{wrong}");
     }
-    assert_eq!(cut.texts("[]", Some("cooking".into())).unwrap_err().code, "Argument");
+    assert_eq!(cut.texts(&js(&json!([])), Some("cooking".into())).unwrap_err().code, "Argument");
     assert_eq!(cut.pairs("a", vec!["b".into()]).unwrap_err().code, "Argument");
-    assert_eq!(model.embedder(r#"{"pooling": "most"}"#).map(drop).unwrap_err().code, "Argument");
-    assert_eq!(tales().embedder("").map(drop).unwrap_err().code, "Argument");
+    assert_eq!(model.embedder(&js(&json!({ "pooling": "most" }))).map(drop).unwrap_err().code, "Argument");
+    assert_eq!(tales().embedder(&none()).map(drop).unwrap_err().code, "Argument");
 }
 
 #[test]
 fn a_reranker_scores_documents() {
     let model = reranker();
-    let mut embedder = model.embedder("").unwrap();
+    let mut embedder = model.embedder(&none()).unwrap();
     let documents = ["b c", "d"].map(String::from).to_vec();
     assert_eq!(embedder.pairs("a", documents.clone()).unwrap(), [6, 0, 5, 0]);
     let (both, _) = vectors(&mut embedder);

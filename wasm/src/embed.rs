@@ -3,12 +3,12 @@
 use core::ops::Range;
 use std::vec::IntoIter;
 
-use js_sys::Float32Array;
+use js_sys::{Float32Array, Reflect};
 use motelm_core::embed::{self, Pooling, Tokens, Worker};
-use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Failure, Result};
+use crate::object::{list, shown};
 
 /// Makes vectors of texts, a batch of them at a time: take texts, then step until none is left.
 #[wasm_bindgen]
@@ -34,27 +34,30 @@ impl Embedder {
 
 #[wasm_bindgen]
 impl Embedder {
-    /// Takes texts, instead of what was there: a JSON list whose elements are texts or `{ title, text }`. They are read
+    /// Takes texts, instead of what was there: each is a text or `{ title, text }`. They are read
     /// as `task` says, one of [`Embedder::tasks`]. Returns two numbers for each: tokens that are read, and tokens that
     /// did not fit.
     ///
     /// # Errors
     /// `Argument` for a task that the model does not know.
-    pub fn texts(&mut self, texts: &str, task: Option<String>) -> Result<Vec<u32>> {
-        let texts: Vec<Value> = serde_json::from_str(texts)?;
+    pub fn texts(&mut self, texts: &JsValue, task: Option<String>) -> Result<Vec<u32>> {
         let task = task.map(|name| self.embedder.task(&name)).transpose()?;
-        let prompt = |text: &Value| {
-            Some(match (text["title"].as_str(), text["text"].as_str().or(text.as_str())?, task) {
-                (None, text, None) => text.into(),
-                (Some(title), text, None) => format!("{title}\n{text}"),
-                (None, text, Some(task)) => task.prompt(text),
-                (Some(title), text, Some(task)) => task.prompt_titled(title, text),
+        let prompt = |value: &JsValue| {
+            let field = |name: &str| Reflect::get(value, &name.into()).ok()?.as_string();
+            let text = field("text").or_else(|| value.as_string())?;
+            Some(match (field("title"), task) {
+                (None, None) => text,
+                (Some(title), None) => format!("{title}\n{text}"),
+                (None, Some(task)) => task.prompt(&text),
+                (Some(title), Some(task)) => task.prompt_titled(&title, &text),
             })
         };
-        let tokens = |text: &Value| match prompt(text) {
+        let tokens = |text: &JsValue| match prompt(text) {
             Some(prompt) => Ok(self.embedder.tokens(&prompt)),
-            None => Err(Failure::argument(format!("{text}; expected a text or {{ title, text }}"))),
+            None => Err(Failure::argument(format!("{}; expected a text or {{ title, text }}", shown(text)))),
         };
+        let expected = || Failure::argument(format!("{}; expected a list of texts", shown(texts)));
+        let texts = list(texts, Some).ok_or_else(expected)?;
         let texts = texts.iter().map(tokens).collect::<Result<_>>()?;
         Ok(self.take(texts))
     }

@@ -34,12 +34,6 @@ impl From<ChatError> for Failure {
     }
 }
 
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        Self::argument(format!("not the JSON that was expected: {error}"))
-    }
-}
-
 impl From<Failure> for JsValue {
     fn from(failure: Failure) -> Self {
         let error = js_sys::Error::new(&failure.message);

@@ -8,9 +8,9 @@
 //! Embedder      vectors of texts, batch by batch
 //! work          what other threads call, in the build that has threads
 //! ```
-//! Options, messages and descriptions cross as JSON text, tokens as `Uint32Array`, vectors as `Float32Array`. Errors
+//! Options and descriptions cross as objects, tokens as `Uint32Array`, vectors as `Float32Array`. Errors
 //! arrive as JavaScript `Error`s whose `code` is the engine's [`ErrorKind`](motelm_core::ErrorKind), or `Template`
-//! where a chat template is the reason. What has a `free` gives all its memory back to the module when it is called.
+//! where a model has no chat template; what renders them is a module of its own, in `chat/`. What has a `free` gives all its memory back to the module when it is called.
 #![forbid(unsafe_code)]
 
 mod describe;
@@ -18,6 +18,7 @@ mod embed;
 mod error;
 mod load;
 mod model;
+mod object;
 mod options;
 mod session;
 mod threads;

@@ -1,14 +1,14 @@
 //! From a file's bytes to a model.
 
-use js_sys::Uint8Array;
+use js_sys::{Array, Object, Uint8Array};
 use motelm_core::gguf::{File, Incoming};
 use motelm_core::model::plan::Plan;
 use motelm_core::{Bytes, Error, ErrorKind, arch};
-use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use crate::error::Result;
 use crate::model::Model;
+use crate::object::{number, object};
 use crate::{describe, options, threads};
 
 /// What the beginning of a model file says; the weights are not needed.
@@ -52,17 +52,17 @@ impl Head {
     }
 
     /// `{ architecture, name, parameters, bytes, weights, layers, vocabulary, trainedContext, task, ... }`
-    pub fn info(&self) -> String {
+    pub fn info(&self) -> Object {
         describe::info(&self.file, &self.plan)
     }
 
     /// `[[key, value], ...]`
-    pub fn metadata(&self) -> String {
+    pub fn metadata(&self) -> Array {
         describe::metadata(&self.file)
     }
 
     /// `[{ name, type, shape, bytes }, ...]`
-    pub fn tensors(&self) -> String {
+    pub fn tensors(&self) -> Array {
         describe::tensors(&self.file)
     }
 
@@ -71,7 +71,7 @@ impl Head {
     ///
     /// # Errors
     /// `Memory`, with the reason, when it cannot fit this module's memory, however much the machine has.
-    pub fn plan(&self, options: &str) -> Result<String> {
+    pub fn plan(&self, options: &JsValue) -> Result<Object> {
         let memory = self.plan.memory(&options::longest(&self.plan, options::session(options)?))?;
         let weights: u64 = self.file.tensors().iter().map(|tensor| tensor.len as u64).sum();
         let metadata = self.file.total_bytes() - weights;
@@ -91,16 +91,15 @@ impl Head {
             );
             return Err(Error::new(ErrorKind::Memory, what).into());
         }
-        Ok(json!({
-            "weights": weights,
-            "metadata": metadata,
-            "vectors": vectors,
-            "tokenizer": tokenizer,
-            "kv": memory.kv,
-            "buffers": memory.buffers,
-            "total": total,
-        })
-        .to_string())
+        Ok(object([
+            ("weights", number(weights)),
+            ("metadata", number(metadata)),
+            ("vectors", number(vectors)),
+            ("tokenizer", number(tokenizer)),
+            ("kv", number(memory.kv)),
+            ("buffers", number(memory.buffers)),
+            ("total", number(total)),
+        ]))
     }
 }
 

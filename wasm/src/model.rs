@@ -1,5 +1,6 @@
 //! A loaded model.
 
+use js_sys::{Array, Object};
 use motelm_core::embed;
 use motelm_core::gguf::File;
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, ShowControl};
@@ -37,17 +38,17 @@ impl Model {
     }
 
     /// As [`Head::info`](crate::Head::info).
-    pub fn info(&self) -> String {
+    pub fn info(&self) -> Object {
         describe::info(self.model.file(), self.model.plan())
     }
 
     /// As [`Head::metadata`](crate::Head::metadata).
-    pub fn metadata(&self) -> String {
+    pub fn metadata(&self) -> Array {
         describe::metadata(self.model.file())
     }
 
     /// As [`Head::tensors`](crate::Head::tensors).
-    pub fn tensors(&self) -> String {
+    pub fn tensors(&self) -> Array {
         describe::tensors(self.model.file())
     }
 
@@ -55,7 +56,7 @@ impl Model {
     ///
     /// # Errors
     /// Options that the model cannot follow.
-    pub fn memory(&self, options: &str) -> Result<f64> {
+    pub fn memory(&self, options: &JsValue) -> Result<f64> {
         let options = options::longest(self.model.plan(), options::session(options)?);
         Ok(self.model.memory(&options)?.total() as f64)
     }
@@ -106,7 +107,7 @@ impl Model {
     ///
     /// # Errors
     /// Options that the model cannot follow, or that there is not enough memory.
-    pub fn session(&self, options: &str) -> Result<Session> {
+    pub fn session(&self, options: &JsValue) -> Result<Session> {
         let session = motelm_core::Session::new(&self.model, options::session(options)?)?;
         Ok(Session::new(session, self.tokenizer.clone()))
     }
@@ -115,7 +116,7 @@ impl Model {
     ///
     /// # Errors
     /// `Argument` for options that the model cannot follow, and for a model that generates text without a pooling.
-    pub fn embedder(&self, options: &str) -> Result<Embedder> {
+    pub fn embedder(&self, options: &JsValue) -> Result<Embedder> {
         let options = options::embedding(options)?;
         Ok(Embedder::new(embed::Embedder::of(self.model.clone(), self.tokenizer.clone(), options)?))
     }

@@ -1,13 +1,14 @@
 //! A text in progress.
 
+use js_sys::{Array, Object};
 use motelm_core::Tokenizer;
 use motelm_core::generate::{Generator, Step, Stop};
-use motelm_core::sample::Sampler;
+use motelm_core::sample::{Candidate, Sampler};
 use motelm_core::session::{Budget, Progress};
-use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Failure, Result};
+use crate::object::object;
 use crate::options;
 
 /// Tokens, what the model made of them, and the generation that goes on.
@@ -58,7 +59,7 @@ impl Session {
     ///
     /// # Errors
     /// Options out of range, or a prompt that is empty or does not fit.
-    pub fn start(&mut self, prompt: &[u32], options: &str) -> Result<usize> {
+    pub fn start(&mut self, prompt: &[u32], options: &JsValue) -> Result<usize> {
         self.cancel();
         let (sampling, limits) = options::generation(options, &self.tokenizer)?;
         let mut sampler = Sampler::new(&sampling, self.session.model().plan().n_vocab)?;
@@ -125,10 +126,11 @@ impl Session {
 
     /// `{ logProb, top: [[token, logProb], ...] }` of the last token, where `logProbs` was asked for.
     #[wasm_bindgen(js_name = logProbs)]
-    pub fn log_probs(&self) -> Option<String> {
+    pub fn log_probs(&self) -> Option<Object> {
         let (log_prob, top) = self.generation.as_ref()?.0.log_probs()?;
-        let top: Vec<_> = top.iter().map(|candidate| (candidate.id, candidate.logit)).collect();
-        Some(json!({ "logProb": log_prob, "top": top }).to_string())
+        let pair = |candidate: &Candidate| Array::of2(&candidate.id.into(), &candidate.logit.into());
+        let top: Array = top.iter().map(pair).collect();
+        Some(object([("logProb", log_prob.into()), ("top", top.into())]))
     }
 
     /// Ends the generation; the session keeps what it holds.

@@ -21,7 +21,7 @@ async function load({ url, build, threads, context }) {
   const loader = new engine.Loader(new Float64Array([Number(response.headers.get('content-length'))]));
   const reader = response.body.getReader();
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) loader.push(value);
-  session = loader.finish().session(JSON.stringify({ context }));
+  session = loader.finish().session({ context });
   ({ Did } = engine);
   return { level: engine.level(), threads };
 }
@@ -41,7 +41,7 @@ async function help({ memory }) {
 function prefill({ prompt }) {
   session.clear();
   const start = performance.now();
-  session.start(new Uint32Array(prompt), JSON.stringify({ temperature: 0, ignoreEnd: true }));
+  session.start(new Uint32Array(prompt), { temperature: 0, ignoreEnd: true });
   while (session.step(256, 4) === Did.Prefill);
   return performance.now() - start;
 }

@@ -1,6 +1,5 @@
 /**
- * The engine as the service sees it. This file alone knows the bindings: what they take and return as JSON text, and
- * what their errors are called.
+ * The engine as the service sees it. This file alone knows the bindings, and what their errors are called.
  */
 import { Did, type Embedder, Head, Loader as Bytes, type Model as Weights, type Session, initSync, setThreads, work } from '../wasm/threads/motelm_wasm.js';
 import type { Compiled } from './builds.js';
@@ -61,18 +60,18 @@ export class Header {
   }
 
   get info(): Info {
-    return facts(this.head.info());
+    return facts(this.head.info() as Facts);
   }
 
   /** What a session of `context` tokens takes with the model. Fails with `memory` when no module could hold it. */
   memory(context: number | undefined): Memory {
-    const { weights, kv, buffers, total } = JSON.parse(this.head.plan(json({ context })));
+    const { weights, kv, buffers, total } = this.head.plan({ context }) as Sizes;
     return { weights, tables: total - weights - kv - buffers, session: kv + buffers, total };
   }
 
   inspect(): Inspection {
-    const metadata = Object.fromEntries(JSON.parse(this.head.metadata()));
-    return { info: this.info, metadata, tensors: JSON.parse(this.head.tensors()) };
+    const metadata = Object.fromEntries(this.head.metadata());
+    return { info: this.info, metadata, tensors: this.head.tensors() };
   }
 
   free(): void {
@@ -120,12 +119,12 @@ export class Model {
     private readonly weights: Weights,
     private readonly context: number | undefined,
   ) {
-    const info = facts(weights.info());
+    const info = facts(weights.info() as Facts);
     if (info.embedding) {
       const { maxTokens, tasks } = this.embedding({});
       this.info = { ...info, context: maxTokens, tasks };
     } else {
-      this.session = weights.session(json({ context }));
+      this.session = weights.session({ context });
       this.info = { ...info, context: this.session.context };
     }
   }
@@ -155,7 +154,7 @@ export class Model {
 
   /** Begins to continue `prompt`; returns how many of its tokens the session held already. */
   start(prompt: Uint32Array, options: Generating): number {
-    return this.text.start(prompt, json(options));
+    return this.text.start(prompt, options);
   }
 
   /** Takes at most `tokens` of what is to be worked off through at most `layers` layers. */
@@ -175,7 +174,7 @@ export class Model {
   /** Takes texts to make vectors of; returns how many tokens of each are read, and how many did not fit. */
   take({ texts, query, task, ...options }: Embedding, batch: number): TextTokens[] {
     const embedder = this.embedding({ ...options, batch });
-    const counts = query === undefined ? embedder.texts(JSON.stringify(texts), task) : embedder.pairs(query, texts as string[]);
+    const counts = query === undefined ? embedder.texts(texts, task) : embedder.pairs(query, texts as string[]);
     return texts.map((_, i) => ({ tokens: counts[2 * i]!, dropped: counts[2 * i + 1]! }));
   }
 
@@ -186,9 +185,10 @@ export class Model {
 
   /** What makes vectors in this way; it is kept for the next texts. */
   private embedding(options: Omit<Embedding, 'texts' | 'query' | 'task'> & { batch?: number }): Embedder {
-    const text = json({ maxTokens: this.context, ...options });
+    const whole = { maxTokens: this.context, ...options };
+    const text = JSON.stringify(whole);
     if (this.embedder?.options !== text) {
-      const made = this.weights.embedder(text);
+      const made = this.weights.embedder(whole);
       this.embedder?.made.free();
       this.embedder = { made, options: text };
     }
@@ -203,7 +203,7 @@ export class Model {
 
   /** Bytes of a session with room for `context` tokens. */
   sessionBytes(context: number): number {
-    return this.weights.memory(json({ context }));
+    return this.weights.memory({ context });
   }
 
   save(): Uint8Array {
@@ -224,11 +224,10 @@ export class Model {
 /** Bytes of a thread's stack, as many as the first thread has. */
 const STACK = 1 << 20;
 
-function json(options: object): string {
-  return JSON.stringify(options);
-}
+/** What the bindings tell of a file. */
+type Facts = Omit<Info, 'quantization' | 'chat' | 'embedding'> & { weights: string; chatTemplate: boolean; task: 'embed' | 'generate' };
+type Sizes = Record<'weights' | 'kv' | 'buffers' | 'total', number>;
 
-function facts(text: string): Info {
-  const { task, chatTemplate, weights, ...info } = JSON.parse(text, (_, value) => value ?? undefined);
+function facts({ task, chatTemplate, weights, ...info }: Facts): Info {
   return { ...info, quantization: weights, chat: chatTemplate, embedding: task === 'embed' };
 }
