@@ -96,6 +96,7 @@ async function fetched(url: URL): Promise<WebAssembly.Module> {
   return streams ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
 }
 
+/** A build's file, at the address of a folder or of that file. */
 function fileOf(build: Build, url: URL): URL {
   return folder(url) ? new URL(`${build}.wasm`, url) : url;
 }

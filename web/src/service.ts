@@ -13,7 +13,10 @@ import type { Embedding, Fetching, Generating, LoadEvent, Operation, Operations,
 import { Pace, SLICES, type Slice, nextTurn } from './slices.js';
 import { type Opened, type Piece, open } from './source.js';
 import { Templates } from './templates.js';
-import type { Embeddings, Result } from './types.js';
+import type { Embeddings, Info, Result } from './types.js';
+
+/** How long a model that is loaded waits for what renders its chat template, in milliseconds. */
+const PATIENCE = 2000;
 
 /** A request that is being worked on. */
 interface Task<Event> {
@@ -107,8 +110,7 @@ export class Service {
       this.writing = new Pace(this.slice, this.model.info.layers);
       // Of a split model out of streams, no header was seen beforehand.
       this.weights ||= this.model.info.bytes;
-      // Whoever has a model can chat, also when the network goes; without this module, everything but chatting.
-      if (this.model.info.chat) await unlessAborted(this.bringTemplates().catch(() => {}), task.signal);
+      if (chats(this.model.info)) await unlessAborted(this.awaitTemplates(), task.signal);
       return this.model.info;
     },
     inspect: async ({ files, fetching }, task) => {
@@ -249,7 +251,7 @@ export class Service {
       const { memory, fits, reason } = judge(header, room);
       if (!fits) throw new MoteError('memory', reason!);
       ({ weights: this.weights, tables: this.tables } = memory!);
-      if (header.info.chat) this.bringTemplates().catch(() => {});
+      if (chats(header.info)) this.bringTemplates().catch(() => {});
     } finally {
       header.free();
     }
@@ -267,6 +269,14 @@ export class Service {
       this.coming.catch(() => (this.coming = undefined)); // Whoever needs it next asks anew.
     }
     return this.coming;
+  }
+
+  /** Whoever has a model can chat, also when the network goes; without templates, it can do everything else. */
+  private async awaitTemplates(): Promise<void> {
+    let patience: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((settle) => (patience = setTimeout(settle, PATIENCE)));
+    await Promise.race([this.bringTemplates().then(() => {}, () => {}), late]);
+    clearTimeout(patience);
   }
 
   /** Waits for what `prompt` needs beside the model. */
@@ -339,6 +349,11 @@ export class Service {
 
 async function close(files: Opened[]): Promise<void> {
   await Promise.all(files.map(({ pieces }) => pieces.return(undefined)));
+}
+
+/** Whether a model answers conversations: some that make vectors have a template, too. */
+function chats({ chat, embedding }: Info): boolean {
+  return chat && !embedding;
 }
 
 function known(sizes: (number | undefined)[]): sizes is number[] {
