@@ -54,9 +54,9 @@ impl Fields {
         if value.is_undefined() {
             return Ok(Self { object: Object::new(), left: Vec::new() });
         }
-        let object: &Object = value.dyn_ref().ok_or_else(|| {
-            Failure::argument(format!("options are {}; expected an object", shown(value)))
-        })?;
+        let object: &Object = value
+            .dyn_ref()
+            .ok_or_else(|| Failure::argument(format!("options are {}; expected an object", shown(value))))?;
         let left = Object::keys(object).iter().filter_map(|name| name.as_string()).collect();
         Ok(Self { object: object.clone(), left })
     }

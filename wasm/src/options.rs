@@ -75,12 +75,7 @@ pub(crate) fn generation(options: &JsValue, tokenizer: &Tokenizer) -> Result<(sa
     fields.take("samplers", "a list of samplers' names", &mut options.samplers, |value| {
         list(value, |name| name.as_string()?.parse::<SamplerKind>().ok())
     })?;
-    fields.take(
-        "logitBias",
-        "a list of [token, bias]",
-        &mut options.logit_bias,
-        biases,
-    )?;
+    fields.take("logitBias", "a list of [token, bias]", &mut options.logit_bias, biases)?;
     for (name, to) in [
         ("temperature", &mut options.temperature),
         ("dynatempRange", &mut options.dynatemp_range),
