@@ -120,6 +120,8 @@ mod scalar;
 mod side_by_side;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128", not(target_feature = "relaxed-simd")))]
+mod two_rows;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
@@ -319,7 +321,7 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     /// [`Self::tokens`] for ternary weights and activations that share a scale.
     #[inline(always)]
     fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
-        ternary::tokens::<F, Self>(self, rows);
+        ternary::one_by_one::<F, Self>(self, rows);
     }
 
     /// Multiplies rows of integer weights with several tokens: a way round the generic kernel for instruction sets

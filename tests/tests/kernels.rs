@@ -199,6 +199,27 @@ fn ternary_products_are_the_same_on_every_level() {
     }
 }
 
+/// What is added up in few bits has room for the largest weights and activations, in a row and token by token: 2, and the
+/// 3 that no encoder writes.
+#[test]
+fn the_largest_ternary_sums_fit() {
+    let (rows, cols) = (19, 128 * 25);
+    for (byte, weight) in [(0xaa, 1.0), (0xff, 2.0), (0x00, -1.0)] {
+        let bytes =
+            [vec![byte; rows * cols / 4], [1f32.to_le_bytes().as_slice(), &[0; 28]].concat()].concat();
+        let w = Matrix::new(Dtype::I2_S, rows, cols, &bytes).unwrap();
+        for x in [127.0, -127.0] {
+            for tokens in [1, 9] {
+                for level in levels() {
+                    let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
+                    let out = product(&cx, &w, &vec![x; tokens * cols]);
+                    assert_eq!(out, vec![weight * x * cols as f32; tokens * rows], "{}", level.name());
+                }
+            }
+        }
+    }
+}
+
 /// Ternary weights beside others that read the same activations: those are rounded by groups.
 #[test]
 fn ternary_weights_take_what_others_need() {

@@ -141,7 +141,8 @@ impl<I: SideBySide> DotsKernel<I> for Several<'_, '_, I> {
                     for (row, to) in rows.iter().zip(&mut unpacked) {
                         shape.unpack(isa, row, step, flip, array::from_mut(to));
                     }
-                    side_by_side::<I, D>(isa, &shape, &unpacked, flip, weights);
+                    factors_side_by_side(isa, &shape, &unpacked, weights);
+                    side_by_side::<I, D>(isa, &unpacked, flip, &mut weights.q);
                 }
                 let groups = w.cols() / 32 - start * (STEP / 32);
                 let (weights, place) = (&panel[..piece.len()], Place { out, start, n_steps, r });
@@ -159,25 +160,36 @@ impl<I: SideBySide> DotsKernel<I> for Several<'_, '_, I> {
     }
 }
 
-/// Lays a step of 8 rows side by side.
+/// Lays the scales and minima of a step of 8 rows side by side.
 #[inline(always)]
-fn side_by_side<I: SideBySide, D: Dots<I>>(
-    isa: I,
-    shape: &Shape<I>,
-    rows: &[Unpacked; ROWS],
-    flip: u8,
-    to: &mut Weights,
-) {
+fn factors_side_by_side<I: Isa>(isa: I, shape: &Shape<I>, rows: &[Unpacked; ROWS], to: &mut Weights) {
     for part in 0..32 / shape.group {
-        let columns = floats_side_by_side(isa, rows.each_ref().map(|row| &row.scale[part]));
-        to.scale.as_chunks_mut().0[part] = columns;
+        // Loops: what `array::map` calls is not inlined everywhere.
+        let (mut scale, mut min) = ([&rows[0].scale[part]; ROWS], [&rows[0].min[part]; ROWS]);
+        for (i, row) in rows.iter().enumerate() {
+            (scale[i], min[i]) = (&row.scale[part], &row.min[part]);
+        }
+        to.scale.as_chunks_mut().0[part] = floats_side_by_side(isa, scale);
         if shape.mins {
-            let columns = floats_side_by_side(isa, rows.each_ref().map(|row| &row.min[part]));
-            to.min.as_chunks_mut().0[part] = columns;
+            to.min.as_chunks_mut().0[part] = floats_side_by_side(isa, min);
         }
     }
-    for (i, to) in to.q.as_chunks_mut().0.iter_mut().enumerate() {
-        D::side_by_side(isa, rows.each_ref().map(|row| &row.q[i]), flip, to);
+}
+
+/// Lays the weights of a step of 8 rows side by side.
+#[inline(always)]
+pub(super) fn side_by_side<I: SideBySide, D: Dots<I>>(
+    isa: I,
+    rows: &[Unpacked; ROWS],
+    flip: u8,
+    to: &mut [[u8; 4 * ROWS]; STEP / 4],
+) {
+    for (i, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
+        let mut q = [&rows[0].q[i]; ROWS];
+        for (q, row) in q.iter_mut().zip(rows) {
+            *q = &row.q[i];
+        }
+        D::side_by_side(isa, q, flip, to);
     }
 }
 
@@ -241,7 +253,7 @@ impl<I: SideBySide, D: Dots<I>> Kernel for Multiply<'_, '_, I, D> {
 
 /// Sets the outputs of up to 8 rows, or adds to them.
 #[inline(always)]
-fn put<I: Isa>(isa: I, sums: I::F32x8, set: bool, out: &mut [f32]) {
+pub(super) fn put<I: Isa>(isa: I, sums: I::F32x8, set: bool, out: &mut [f32]) {
     if let Some(out) = out.first_chunk_mut() {
         return isa.store(if set { sums } else { isa.add(sums, isa.load(out)) }, out);
     }

@@ -4,6 +4,7 @@ use super::{Isa, Kernel};
 use crate::ops::eight;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX2, FMA and F16C.
@@ -362,5 +363,10 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         eight::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::eight::tokens::<F, Self>(self, rows);
     }
 }

@@ -13,18 +13,24 @@ macro_rules! avx2 {
     };
 }
 
+#[target_feature(enable = "avx2,fma,f16c")]
+fn with_avx2<D: Dots<Avx2>, K: DotsKernel<Avx2>>(kernel: K) -> K::Output {
+    kernel.run::<D>(0)
+}
+
 impl SideBySide for Avx2 {
     #[inline(always)]
     fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn marked<D: Dots<Avx2>, K: DotsKernel<Avx2>>(kernel: K) -> K::Output {
-            kernel.run::<D>(0)
-        }
         match bits {
-            _ if signed => avx2!(marked::<Quads, K>(kernel)),
-            ..=4 => avx2!(marked::<Folded<8>, K>(kernel)),
-            _ => avx2!(marked::<Folded<2>, K>(kernel)),
+            _ if signed => avx2!(with_avx2::<Quads, K>(kernel)),
+            ..=4 => avx2!(with_avx2::<Folded<8>, K>(kernel)),
+            _ => avx2!(with_avx2::<Folded<2>, K>(kernel)),
         }
+    }
+
+    #[inline(always)]
+    fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output {
+        avx2!(with_avx2::<Folded<32>, K>(kernel))
     }
 }
 
@@ -38,13 +44,20 @@ impl SideBySide for AvxVnni {
         // The instruction wants unsigned weights, so signed ones are moved up by 128.
         avx2!(marked(kernel, if signed { 0x80 } else { 0 }))
     }
+
+    #[inline(always)]
+    fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output {
+        self.with_dots(false, 2, kernel)
+    }
 }
 
-/// Sums of two products in 16 bits, added up there `N` at a time before they are widened: 8 for weights of up to 4 bits
-/// (`8 * 2 * 15 * 127` fits), 2 for weights of up to 6.
+/// Sums of two products in 16 bits, added up there `N` at a time before they are widened: 32 for weights of up to 2 bits
+/// (`32 * 2 * 3 * 127` fits), 8 for weights of up to 4, 2 for weights of up to 6.
 struct Folded<const N: usize>;
 
 impl<const N: usize> Dots<Avx2> for Folded<N> {
+    const TERNARY_TOKENS: usize = 8;
+
     #[inline(always)]
     fn side_by_side(isa: Avx2, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(isa, rows, flip, to);
@@ -101,6 +114,8 @@ impl AddDot for AvxVnni {
 }
 
 impl<I: AddDot> Dots<I> for Quads {
+    const TERNARY_TOKENS: usize = 8;
+
     #[inline(always)]
     fn side_by_side(isa: I, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(isa, rows, flip, to);

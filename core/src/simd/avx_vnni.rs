@@ -5,6 +5,7 @@ use super::{Avx2, Isa, Kernel};
 use crate::ops::eight;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX-VNNI, and all that [`Avx2`] proves.
@@ -62,5 +63,10 @@ impl Isa for AvxVnni {
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         eight::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::eight::tokens::<F, Self>(self, rows);
     }
 }

@@ -6,6 +6,7 @@ use super::{Isa, Kernel, Neon};
 use crate::ops::eight;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 use core::arch::aarch64::*;
 use core::arch::asm;
 
@@ -73,5 +74,10 @@ impl Isa for Dotprod {
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         eight::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::eight::tokens::<F, Self>(self, rows);
     }
 }

@@ -6,6 +6,7 @@ use super::{Dotprod, Isa, Kernel};
 use crate::ops::eight;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 
 /// Proof that the processor has products of matrices of bytes, and all that [`Dotprod`] proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,5 +45,10 @@ impl Isa for I8mm {
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         eight::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::eight::tokens::<F, Self>(self, rows);
     }
 }

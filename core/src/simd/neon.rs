@@ -4,6 +4,7 @@ use super::{Isa, Kernel};
 use crate::ops::eight;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 use core::arch::aarch64::*;
 
 /// NEON. It exists only in programs that are compiled for it, so the type itself is the proof.
@@ -355,5 +356,10 @@ impl Isa for Neon {
     #[inline(always)]
     fn tokens<F: Lanes>(self, rows: Rows<'_, '_>) {
         eight::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::eight::tokens::<F, Self>(self, rows);
     }
 }

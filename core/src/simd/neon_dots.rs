@@ -22,11 +22,21 @@ impl SideBySide for Neon {
             _ => kernel.run::<Folded<4>>(0),
         }
     }
+
+    #[inline(always)]
+    fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output {
+        kernel.run::<Folded<32>>(0)
+    }
 }
 
 impl SideBySide for Dotprod {
     #[inline(always)]
     fn with_dots<K: DotsKernel<Self>>(self, _: bool, _: u32, kernel: K) -> K::Output {
+        kernel.run::<Quads>(0)
+    }
+
+    #[inline(always)]
+    fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output {
         kernel.run::<Quads>(0)
     }
 }
@@ -36,13 +46,20 @@ impl SideBySide for I8mm {
     fn with_dots<K: DotsKernel<Self>>(self, _: bool, _: u32, kernel: K) -> K::Output {
         kernel.run::<Pairs>(0)
     }
+
+    #[inline(always)]
+    fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output {
+        kernel.run::<Pairs>(0)
+    }
 }
 
-/// Products added up in 16 bits, `N` of each lane before they are widened: 8 for weights of up to 4 bits
-/// (`8 * 15 * 127` fits), 4 for weights of up to 6, 2 for weights with signs (`2 * -128 * 127`).
+/// Products added up in 16 bits, `N` of each lane before they are widened: 32 for weights of up to 2 bits
+/// (`32 * 3 * 127` fits), 8 for weights of up to 4, 4 for weights of up to 6, 2 for weights with signs (`2 * -128 * 127`).
 struct Folded<const N: usize>;
 
 impl<const N: usize> Dots<Neon> for Folded<N> {
+    const TERNARY_TOKENS: usize = 4;
+
     /// Quads, four neighbouring bytes of a row.
     #[inline(always)]
     fn side_by_side(isa: Neon, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
@@ -90,6 +107,8 @@ impl<const N: usize> Dots<Neon> for Folded<N> {
 struct Quads;
 
 impl Dots<Dotprod> for Quads {
+    const TERNARY_TOKENS: usize = 8;
+
     /// Quads, four neighbouring bytes of a row.
     #[inline(always)]
     fn side_by_side(isa: Dotprod, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
@@ -144,6 +163,8 @@ fn dots_with_quad<const QUAD: usize, const TOKENS: usize>(
 struct Pairs;
 
 impl Dots<I8mm> for Pairs {
+    const TERNARY_TOKENS: usize = 8;
+
     /// Eight neighbouring bytes of a row; those of all rows are 64 bytes.
     #[inline(always)]
     fn side_by_side(isa: I8mm, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {

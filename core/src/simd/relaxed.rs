@@ -48,6 +48,27 @@ pub(super) fn dot_signed_add(w: v128, x: v128, sum: v128) -> v128 {
     dot_add(i8x16_abs(w), i8x16_sub(v128_xor(x, negative), negative), sum)
 }
 
+/// [`super::Isa::dot_u2`]
+#[inline(always)]
+pub(super) fn dot_u2(w: [Pair; 4], x: &[[u8; 32]; 4], mut sum: Pair) -> Pair {
+    // The same every time, so the compiler asks once.
+    let saturates = eighth_bit() == EighthBit::Saturates;
+    for half in 0..2 {
+        let x = |i: usize| load(&x[i][16 * half..]);
+        if saturates {
+            // Sums of two products fit 16 bits four times: 4 * 2 * 3 * 127.
+            let pairs = |i: usize| i16x8_relaxed_dot_i8x16_i7x16(x(i), w[i][half]);
+            let four = i16x8_add(i16x8_add(pairs(0), pairs(1)), i16x8_add(pairs(2), pairs(3)));
+            sum[half] = i32x4_add(sum[half], i32x4_extadd_pairwise_i16x8(four));
+        } else {
+            for i in 0..4 {
+                sum[half] = dot_add(w[i][half], x(i), sum[half]);
+            }
+        }
+    }
+    sum
+}
+
 /// What the highest bit of a dot product's second operand means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EighthBit {
@@ -96,6 +117,15 @@ pub(super) fn with_dots<K: DotsKernel<Simd128>>(signed: bool, bits: u32, kernel:
     }
 }
 
+/// [`super::SideBySide::with_ternary_dots`]
+#[inline(always)]
+pub(super) fn with_ternary_dots<K: DotsKernel<Simd128>>(kernel: K) -> K::Output {
+    match eighth_bit() {
+        EighthBit::Saturates => kernel.run::<Folded<32>>(0),
+        EighthBit::Unsigned | EighthBit::Sign => kernel.run::<Quads>(0),
+    }
+}
+
 /// [`super::Narrow::with_products`]
 #[inline(always)]
 pub(super) fn with_products<K: ProductsKernel<Simd128>>(signed: bool, bits: u32, kernel: K) -> K::Output {
@@ -110,6 +140,8 @@ pub(super) fn with_products<K: ProductsKernel<Simd128>>(signed: bool, bits: u32,
 struct Quads;
 
 impl Dots<Simd128> for Quads {
+    const TERNARY_TOKENS: usize = 4;
+
     #[inline(always)]
     fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(rows, flip, to);
@@ -151,11 +183,13 @@ impl Products<Simd128> for Quads {
     }
 }
 
-/// Sums of two products in 16 bits, added up there `N` at a time before they are widened: 8 for weights of up to 4 bits
-/// (`8 * 2 * 15 * 127` fits), 2 for weights of up to 6.
+/// Sums of two products in 16 bits, added up there `N` at a time before they are widened: 32 for weights of up to 2 bits
+/// (`32 * 2 * 3 * 127` fits), 8 for weights of up to 4, 2 for weights of up to 6.
 struct Folded<const N: usize>;
 
 impl<const N: usize> Dots<Simd128> for Folded<N> {
+    const TERNARY_TOKENS: usize = 4;
+
     #[inline(always)]
     fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(rows, flip, to);
@@ -184,18 +218,22 @@ impl<const N: usize> Dots<Simd128> for Folded<N> {
             }
             return sums;
         }
-        for (j, w) in w.iter().enumerate() {
-            for t in 0..TOKENS {
-                let x = splat_quad(&x[t][j]);
-                for four in 0..2 {
-                    let products = i16x8_relaxed_dot_i8x16_i7x16(x, load(&w[16 * four..]));
-                    sums[t][four] = i16x8_add(products, sums[t][four]);
+        for from in (0..QUADS).step_by(N) {
+            let mut pairs = [[i16x8_splat(0); 2]; TOKENS];
+            for j in from..QUADS.min(from + N) {
+                for t in 0..TOKENS {
+                    let x = splat_quad(&x[t][j]);
+                    for four in 0..2 {
+                        let products = i16x8_relaxed_dot_i8x16_i7x16(x, load(&w[j][16 * four..]));
+                        pairs[t][four] = i16x8_add(products, pairs[t][four]);
+                    }
                 }
             }
-        }
-        for t in 0..TOKENS {
-            for four in 0..2 {
-                sums[t][four] = i32x4_extadd_pairwise_i16x8(sums[t][four]);
+            for t in 0..TOKENS {
+                for four in 0..2 {
+                    let pairs = i32x4_extadd_pairwise_i16x8(pairs[t][four]);
+                    sums[t][four] = i32x4_add(pairs, sums[t][four]);
+                }
             }
         }
         sums

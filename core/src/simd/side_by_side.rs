@@ -7,6 +7,9 @@ pub trait SideBySide: Isa {
     /// Runs a kernel with the fastest dot products for weights that have a sign, or else have no more than `bits` bits,
     /// at most 6; inside a function marked for this instruction set.
     fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output;
+
+    /// The same for weights of at most 3, of which many products are added up.
+    fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output;
 }
 
 /// Work that needs dot products.
@@ -21,11 +24,14 @@ pub trait DotsKernel<I: SideBySide> {
 
 /// A way to multiply bytes: weights with activations, which are at least -127.
 pub trait Dots<I: Isa> {
+    /// How many tokens suit the registers where nothing but the dot products needs them: 4 or 8.
+    const TERNARY_TOKENS: usize;
+
     /// Lays 32 bytes of each of eight rows side by side, in the order that [`Dots::dots`] takes, each byte `^ flip`.
     fn side_by_side(isa: I, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]);
 
-    /// The products of weights of every row, 16 or 32 in `QUADS` fours, and as many activations of every token, summed
-    /// in a lane for each row.
+    /// The products of weights of every row, in `QUADS` fours (4 or 8, or 64 of ternary ones), and as many activations
+    /// of every token, summed in a lane for each row.
     fn dots<const TOKENS: usize, const QUADS: usize>(
         isa: I,
         w: &[[u8; 32]; QUADS],

@@ -5,6 +5,7 @@ use super::side_by_side::{Dots, DotsKernel, SideBySide};
 use super::{Isa, Kernel};
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
+use crate::ops::ternary::{self, Ternary};
 use crate::ops::{eight, narrow};
 use core::arch::wasm32::*;
 
@@ -88,6 +89,7 @@ mod plain {
     use super::{Pairs, Simd128};
     use crate::simd::narrow::ProductsKernel;
     use crate::simd::side_by_side::DotsKernel;
+    use crate::simd::two_rows::TwoRows;
     use core::arch::wasm32::*;
 
     /// To the lanes of `sum` adds the products of signed bytes, in some order; `x` is at least -127.
@@ -132,6 +134,11 @@ mod plain {
     }
 
     #[inline(always)]
+    pub fn with_ternary_dots<K: DotsKernel<Simd128>>(kernel: K) -> K::Output {
+        kernel.run::<TwoRows>(0)
+    }
+
+    #[inline(always)]
     pub fn with_products<K: ProductsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
         kernel.run::<Pairs>(0)
     }
@@ -141,6 +148,8 @@ mod plain {
 pub(super) struct Pairs;
 
 impl Dots<Simd128> for Pairs {
+    const TERNARY_TOKENS: usize = 4;
+
     /// Pairs (16-bit lanes) of eight rows side by side.
     #[inline(always)]
     fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
@@ -219,7 +228,7 @@ fn pair<const TOKENS: usize, const PAIR: usize>(
 
 /// Eight signed bytes as 16-bit numbers.
 #[inline(always)]
-fn load_widened(x: &[u8]) -> v128 {
+pub(super) fn load_widened(x: &[u8]) -> v128 {
     let x: &[u8; 8] = x.first_chunk().expect("8 bytes");
     // SAFETY: 8 bytes are read of 8; any alignment will do.
     unsafe { i16x8_load_extend_i8x8(x.as_ptr().cast()) }
@@ -447,6 +456,20 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn digits(self, v: Pair, powers: &[u16; 16]) -> Pair {
+        let powers = powers.as_chunks::<8>().0;
+        let digits = |v: v128, power: &[u16; 8]| {
+            let [power, three] = [eight(*power), i16x8_splat(3)];
+            // Bytes of even places are low in their pair; those of odd places are alone there when the others are gone.
+            let even = v128_and(i16x8_mul(v, power), i16x8_splat(0xff));
+            let odd = u16x8_shr(i16x8_mul(v128_and(v, u16x8_splat(0xff00)), power), 8);
+            let even = u16x8_shr(i16x8_mul(even, three), 8);
+            v128_or(even, v128_and(i16x8_mul(odd, three), u16x8_splat(0xff00)))
+        };
+        [digits(v[0], &powers[0]), digits(v[1], &powers[1])]
+    }
+
+    #[inline(always)]
     fn round(self, v: [Pair; 4]) -> Pair {
         let narrow = |v: Pair| {
             let [low, high] = each(v, best::round);
@@ -458,6 +481,12 @@ impl Isa for Simd128 {
     #[inline(always)]
     fn add_i32(self, a: Pair, b: Pair) -> Pair {
         both(a, b, |a, b| i32x4_add(a, b))
+    }
+
+    #[cfg(target_feature = "relaxed-simd")]
+    #[inline(always)]
+    fn dot_u2(self, w: [Pair; 4], x: &[[u8; 32]; 4], sum: Pair) -> Pair {
+        best::dot_u2(w, x, sum)
     }
 
     #[inline(always)]
@@ -477,6 +506,11 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
+        ternary::eight::tokens::<F, Self>(self, rows);
+    }
+
+    #[inline(always)]
     fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {
         narrow::one_token::<F, Self>(self, rows);
     }
@@ -486,6 +520,11 @@ impl SideBySide for Simd128 {
     #[inline(always)]
     fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
         best::with_dots(signed, bits, kernel)
+    }
+
+    #[inline(always)]
+    fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output {
+        best::with_ternary_dots(kernel)
     }
 }
 

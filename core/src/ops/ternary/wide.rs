@@ -6,7 +6,8 @@
 
 use core::array;
 
-use super::{STEP, Step, Ternary, block_scale, finish, total};
+use super::eight::{finish, total};
+use super::{STEP, Step, Ternary};
 use crate::ops::matmul::Rows;
 use crate::ops::panel::{LANES, Next, Place};
 use crate::simd::{Wide, WideKernel};
@@ -69,7 +70,7 @@ pub(crate) fn tokens<F: Ternary, I: Wide>(isa: I, rows: Rows<'_, '_>) {
             }
         }
     }
-    finish::<F>(x.per_token, out);
+    finish(x.per_token, !F::SCALED, out);
 }
 
 /// Unpacks a step of 16 rows.
@@ -97,6 +98,14 @@ fn unpack<F: Ternary, I: Wide>(isa: I, rows: [&[u8]; LANES], step: usize, to: &m
         }
         isa.quads_side_by_side(q, 0, quads);
     }
+}
+
+/// The scale of the block for step `step` of a row.
+#[inline(always)]
+fn block_scale<F: Ternary>(row: &[u8], step: usize) -> f32 {
+    let (mut scale, mut min) = ([0.0], [0.0]);
+    F::scales(&row[step * F::BYTES..][..F::BYTES], &mut scale, &mut min);
+    scale[0]
 }
 
 /// Multiplies one tile and returns how many tokens it took.
