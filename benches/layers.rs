@@ -46,7 +46,7 @@ fn attention(c: &mut Criterion, kind: KvType, tokens: usize, depth: usize) {
     let mut cache = LayerCache::new(kind, depth + tokens, SHAPE).expect("there is memory");
     let kv = numbers((depth + tokens) * SHAPE.n_heads * SHAPE.key);
     cache.write(motelm::cpu::detect(), 0, &kv, &kv);
-    let queries = Queries { n_heads: N_HEADS, scale: 0.125, softcap: None, sinks: None };
+    let queries = Queries { n_heads: N_HEADS, scale: 0.125, softcap: None, alibi: None, sinks: None };
     let positions = Positions { start: 0, first: depth, n: tokens };
     let q = numbers(tokens * WIDTH);
     let mut out = vec![0.0; q.len()];

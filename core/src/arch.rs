@@ -71,6 +71,8 @@ archs! {
     "bitnet-b1.58" => bitnet::bitnet_b158;
     "bert" => bert::bert;
     "nomic-bert" => bert::nomic_bert;
+    "jina-bert-v2" => bert::jina_bert_v2;
+    "jina-bert-v3" => bert::jina_bert_v3;
 }
 
 /// Plans the model in `file`.

@@ -85,11 +85,20 @@ mod files {
     }
 }
 
-pub use files::full_golden;
+pub use files::{full_golden, small_golden};
 
 /// `part` (`quants`, `models`, ...) of the full set, or else of the cases in `tests/golden`.
 pub fn golden(part: &str) -> PathBuf {
-    full_golden().unwrap_or_else(files::small_golden).join(part)
+    full_golden().unwrap_or_else(small_golden).join(part)
+}
+
+/// How near an encoder's vectors must come to the reference's, by how the file's weights are stored.
+pub fn least_cosine(variant: &str) -> f32 {
+    match variant.rsplit('-').next() {
+        Some("f32") => 0.99999,
+        Some("f16") => 0.9999,
+        _ => 0.999,
+    }
 }
 
 /// The bytes of a file of reference data.

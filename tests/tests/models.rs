@@ -8,7 +8,7 @@ use motelm_core::ops::matmul::Precision;
 use motelm_core::session::{Observer, Options};
 use motelm_core::simd::Level;
 use motelm_core::{Bytes, KvType, Model, Session, arch};
-use motelm_tests::{f32s, golden, json, levels, list, read};
+use motelm_tests::{f32s, golden, json, least_cosine, levels, list, read};
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -230,13 +230,7 @@ fn embeddings_equal_the_reference() {
             let model = load(&folder.join(variant["gguf"].as_str().expect("gguf")));
             let reference = f32s(&folder.join(variant["embeddings"].as_str().expect("embeddings")));
             let dim = variant["dim"].as_u64().expect("dim") as usize;
-            let least = if name.contains("f32") {
-                0.99999
-            } else if name.contains("f16") {
-                0.9999
-            } else {
-                0.999
-            };
+            let least = least_cosine(name);
             let mut session =
                 Session::new(&model, Options { kv: KvType::F32, ..Options::default() }).expect("session");
             for (prompt, row) in

@@ -422,6 +422,7 @@ impl<'a> Builder<'a> {
             mask: self.causal_mask()?,
             scale: 1.0 / libm::sqrtf(head_dim as f32),
             softcap: None,
+            alibi: None,
             sinks: None,
             sub_norm: None,
             out: self.linear(&name("attn_output"), q_dim, self.dim, out_bias)?,
@@ -464,6 +465,19 @@ impl<'a> Builder<'a> {
             activation,
             sub_norm: None,
             down: self.linear(&down, hidden, self.dim, bias)?,
+        })
+    }
+
+    /// An FFN whose `ffn_up` has the gate's rows first.
+    pub(super) fn gated_fused(&mut self, layer: usize, activation: Activation, bias: Bias) -> Result<Mlp> {
+        let hidden = self.required("feed_forward_length")?;
+        let name = |part: &str| format!("blk.{layer}.ffn_{part}");
+        Ok(Mlp {
+            hidden,
+            up: Up::GatedFused(self.linear(&name("up"), self.dim, 2 * hidden, bias)?),
+            activation,
+            sub_norm: None,
+            down: self.linear(&name("down"), hidden, self.dim, bias)?,
         })
     }
 

@@ -1,10 +1,8 @@
 //! Phi 1, 1.5, 2 and Phi 3, 3.5, 4 (text).
 
-use alloc::format;
-
 use super::builder::{Bias, Builder, pre_norm};
 use crate::error::Result;
-use crate::model::plan::{Activation, Ffn, Layer, Mixer, Mlp, NormKind, Plan, RopePairs, Up, Wiring};
+use crate::model::plan::{Activation, Ffn, Layer, Mixer, NormKind, Plan, RopePairs, Wiring};
 
 /// Phi 1 to 2: attention and FFN side by side under one layer norm, biases everywhere, partial rotation.
 pub(super) fn phi2(builder: &mut Builder<'_>) -> Result<Plan> {
@@ -26,18 +24,10 @@ pub(super) fn phi2(builder: &mut Builder<'_>) -> Result<Plan> {
 pub(super) fn phi3(builder: &mut Builder<'_>) -> Result<Plan> {
     builder.begin(NormKind::Rms)?;
     let heads = builder.heads()?;
-    let hidden = builder.required("feed_forward_length")?;
     builder.causal(&|builder, i| {
         let rope = builder.rope(RopePairs::Halves, heads.head_dim)?;
         let attention = builder.attention(i, heads, Some(rope), Bias::None, Bias::None)?;
-        let gate_up = builder.linear(&format!("blk.{i}.ffn_up"), builder.dim, 2 * hidden, Bias::None)?;
-        let ffn = Ffn::from(Mlp {
-            hidden,
-            up: Up::GatedFused(gate_up),
-            activation: Activation::Silu,
-            sub_norm: None,
-            down: builder.linear(&format!("blk.{i}.ffn_down"), hidden, builder.dim, Bias::None)?,
-        });
+        let ffn = Ffn::from(builder.gated_fused(i, Activation::Silu, Bias::None)?);
         pre_norm(builder, i, attention, ffn)
     })
 }

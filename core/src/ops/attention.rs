@@ -68,8 +68,21 @@ pub struct Queries<'a> {
     pub scale: f32,
     /// What scores are bent to stay below.
     pub softcap: Option<f32>,
+    /// ALiBi's exponent: see [`Attention`](crate::model::plan::Attention).
+    pub alibi: Option<f32>,
     /// A score of each head that has no value.
     pub sinks: Option<&'a [f32]>,
+}
+
+impl Queries<'_> {
+    /// By how much a head's scores fall with each position of distance (Press, Smith, Lewis 2021). Where the number of
+    /// heads is no power of two, those beyond one have rates between the others'.
+    fn slope(&self, head: usize, alibi: f32) -> f32 {
+        let whole = 1 << self.n_heads.ilog2();
+        let step = if head < whole { head + 1 } else { 2 * (head - whole) + 1 };
+        let steps = if head < whole { whole } else { 2 * whole };
+        libm::exp2f(-alibi * step as f32 / steps as f32)
+    }
 }
 
 /// What a task has to itself, in one buffer: lengths in floats, each whole cache lines.
@@ -305,6 +318,11 @@ impl Tile<'_, '_> {
         let mut weights: [&[f32]; SCORED] = [&[]; SCORED];
         for (i, scores) in scores[..n].iter_mut().enumerate() {
             let row = rows.start + i;
+            if let Some(alibi) = self.queries.alibi {
+                let slope = self.queries.slope(self.query_head(row), alibi) / self.queries.scale;
+                let at = (self.positions.first + self.token(row)) as f32 - (block.start + from) as f32;
+                lean(isa, slope, at, &mut scores[from..to]);
+            }
             let (max, total) = (&mut parts.maxima[row], &mut parts.totals[row]);
             let factor = soften(isa, self.queries, &mut scores[from..to], from, seen[i], max, total);
             if factor != 1.0 {
@@ -343,6 +361,17 @@ impl Tile<'_, '_> {
                 }
             }
         }
+    }
+}
+
+/// Lowers each score by `slope` times its distance from lane `at`, which may lie outside.
+#[inline(always)]
+fn lean<I: Isa>(isa: I, slope: f32, at: f32, scores: &mut [f32]) {
+    let mut distance = isa.add(isa.load(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), isa.splat(-at));
+    for eight in scores.as_chunks_mut::<8>().0 {
+        let apart = isa.max(distance, isa.mul(distance, isa.splat(-1.0)));
+        isa.store(isa.mul_add(isa.splat(-slope), apart, isa.load(eight)), eight);
+        distance = isa.add(distance, isa.splat(8.0));
     }
 }
 

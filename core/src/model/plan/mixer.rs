@@ -147,6 +147,9 @@ pub struct Attention {
     pub scale: f32,
     /// `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
+    /// ALiBi: scores fall with the distance of two tokens, in each head at another rate, from `2^-(alibi / n)` for the
+    /// first of `n` heads down to `2^-alibi` for the last.
+    pub alibi: Option<f32>,
     /// gpt-oss: a score per query head that takes its share of the softmax and adds nothing, `[n_heads]`.
     pub sinks: Option<TensorId>,
     /// BitNet's norm before the output projection.

@@ -41,6 +41,7 @@ impl Pass<'_> {
             n_heads: attention.n_heads,
             scale: attention.scale,
             softcap: attention.softcap,
+            alibi: attention.alibi,
             sinks: attention.sinks.map(|sinks| model.vector(sinks)),
         };
         attend_by_text(cx, &queries, cache, self.texts, q, attended, scratch);
@@ -91,7 +92,7 @@ impl Pass<'_> {
         let cache = rows(self.cache);
         cache.write(cx.level, self.positions.first, k, &[]);
         let attended = &mut attended[..n * n_heads * rank];
-        let queries = Queries { n_heads, scale: latent.scale, softcap: None, sinks: None };
+        let queries = Queries { n_heads, scale: latent.scale, softcap: None, alibi: None, sinks: None };
         attend_by_text(cx, &queries, cache, self.texts, q, attended, scratch);
         let values = &mut fused[..n * n_heads * value];
         let (head, head_out) = (&mut head[..n * rank], &mut head_out[..n * value]);
