@@ -85,11 +85,21 @@ mod files {
     }
 }
 
-pub use files::{full_golden, small_golden};
+pub use files::full_golden;
 
 /// `part` (`quants`, `models`, ...) of the full set, or else of the cases in `tests/golden`.
 pub fn golden(part: &str) -> PathBuf {
-    full_golden().unwrap_or_else(small_golden).join(part)
+    full_golden().unwrap_or_else(files::small_golden).join(part)
+}
+
+/// The folders of all reference models: of the full set, if it is here, and those that travel with the repository.
+pub fn reference_models() -> Vec<PathBuf> {
+    let mut folders = list(&golden("models"));
+    let names: Vec<_> =
+        folders.iter().filter_map(|folder| folder.file_name().map(ToOwned::to_owned)).collect();
+    let small = list(&files::small_golden().join("models"));
+    folders.extend(small.into_iter().filter(|f| !names.iter().any(|name| f.ends_with(name))));
+    folders
 }
 
 /// How near an encoder's vectors must come to the reference's, by how the file's weights are stored.

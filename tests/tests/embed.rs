@@ -9,7 +9,7 @@ use motelm_core::quant::Dtype;
 use motelm_core::simd::Level;
 use motelm_core::tokenizer::Encode;
 use motelm_core::{Bytes, ErrorKind, KvType, session};
-use motelm_tests::{f32s, full_golden, json, least_cosine, levels, list, small_golden};
+use motelm_tests::{f32s, full_golden, json, least_cosine, levels, reference_models};
 
 /// A file of an encoder, and what the reference makes of some prompts with it.
 struct Case {
@@ -21,11 +21,10 @@ struct Case {
     least_cosine: f32,
 }
 
-/// Every file of every encoder among the reference models, those that travel with the repository included.
+/// Every file of every encoder among the reference models.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let sets = [Some(small_golden()), full_golden()];
-    for folder in sets.into_iter().flatten().flat_map(|golden| list(&golden.join("models"))) {
+    for folder in reference_models() {
         let expected = json(&folder.join("expected.json"));
         if expected["format"] != "golden-embedding-1" {
             continue;

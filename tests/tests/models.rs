@@ -8,7 +8,7 @@ use motelm_core::ops::matmul::Precision;
 use motelm_core::session::{Observer, Options};
 use motelm_core::simd::Level;
 use motelm_core::{Bytes, KvType, Model, Session, arch};
-use motelm_tests::{f32s, golden, json, least_cosine, levels, list, read};
+use motelm_tests::{f32s, json, least_cosine, levels, list, read, reference_models};
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -16,7 +16,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// Folders of reference models whose architecture has a plan; the others are named loudly.
 fn cases(format: &str) -> Vec<(PathBuf, Value)> {
     let mut cases = Vec::new();
-    for folder in list(&golden("models")) {
+    for folder in reference_models() {
         let expected = folder.join("expected.json");
         if !list(&folder).contains(&expected) {
             continue;

@@ -10,7 +10,7 @@ use motelm_core::gguf::{File, Value, Writer};
 use motelm_core::quant::Dtype;
 use motelm_core::session::Options;
 use motelm_core::{At, Bytes, ErrorKind, Model, Session};
-use motelm_tests::{golden, honest, list};
+use motelm_tests::{honest, list, reference_models};
 
 fn compare_with_snapshot(name: &str, text: &str) -> Result<(), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("snapshots/{name}.txt"));
@@ -28,7 +28,7 @@ fn compare_with_snapshot(name: &str, text: &str) -> Result<(), String> {
 #[test]
 fn plans_of_reference_models_are_as_before() {
     let mut wrong = Vec::new();
-    for folder in list(&golden("models")) {
+    for folder in reference_models() {
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
         let mut files: Vec<PathBuf> = list(&folder);
         files.retain(|path| path.extension().is_some_and(|extension| extension == "gguf"));

@@ -156,6 +156,9 @@ impl fmt::Display for Attention {
             Mask::Full => write!(f, ", both ways")?,
             Mask::SlidingBothWays(window) => write!(f, ", both ways window {window}")?,
         }
+        if let Some(alibi) = self.alibi {
+            write!(f, ", alibi to 2^-{alibi}")?;
+        }
         write!(f, ", x {}{}", self.scale, capped(self.softcap))?;
         if self.sinks.is_some() {
             write!(f, ", sinks")?;
