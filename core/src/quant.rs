@@ -22,6 +22,7 @@ use alloc::format;
 use core::fmt;
 use core::marker::PhantomData;
 
+use crate::ops::activations::STEP;
 use crate::ops::decoded::Decoded;
 use crate::ops::matmul::Rows;
 use crate::simd::{Isa, Kernel, Level};
@@ -114,7 +115,7 @@ pub trait Format {
     const MEETS: Meets = Meets::Decoded;
 
     /// Which activations share a scale where its integers meet them alone.
-    const ROUNDING: Rounding = Rounding::Groups;
+    const ROUNDING: Rounding = if Self::BLOCK == STEP { Rounding::Steps } else { Rounding::Groups };
 
     /// Multiplies rows with tokens, the way that [`Self::MEETS`] says.
     #[inline(always)]
@@ -159,6 +160,8 @@ pub enum Meets {
 pub enum Rounding {
     /// 32 neighbours.
     Groups,
+    /// 256 neighbours, as many as long blocks have: their scale need not be multiplied with each of the block's own.
+    Steps,
     /// All of a token, as models with ternary weights are trained.
     Tokens,
 }

@@ -72,10 +72,11 @@ fn product(cx: &Cx<'_>, w: &Matrix<'_>, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// What `Activations` promises: 32 values, or all of a token, share a scale of `max / 127` and become integers.
+/// What `Activations` promises: 32 values, 256, or all of a token share a scale of `max / 127` and become integers.
 fn rounded(x: &[f32], cols: usize, rounding: Rounding) -> Vec<f32> {
     let shared = match rounding {
         Rounding::Groups => 32,
+        Rounding::Steps => 256,
         Rounding::Tokens => cols,
     };
     let group = |x: &[f32]| {
@@ -220,22 +221,24 @@ fn the_largest_ternary_sums_fit() {
     }
 }
 
-/// Ternary weights beside others that read the same activations: those are rounded by groups.
+/// Weights beside others that read the same activations, which are rounded by 256 where the formats differ in that.
 #[test]
-fn ternary_weights_take_what_others_need() {
+fn weights_take_what_others_need() {
     let mut random = Random(9);
-    for dtype in [Dtype::I2_S, Dtype::TQ1_0, Dtype::TQ2_0] {
+    for dtype in [Dtype::I2_S, Dtype::TQ1_0, Dtype::TQ2_0, Dtype::Q4_K, Dtype::Q6_K, Dtype::Q8_0, Dtype::Q5_1]
+    {
+        let other = if dtype == Dtype::Q8_0 || dtype == Dtype::Q5_1 { Dtype::Q4_K } else { Dtype::Q8_0 };
         let (rows, cols) = (5, 512);
         let bytes = encoded(dtype, rows, cols, || random.normal());
         let mut weights = vec![0.0; rows * cols];
         dequantize_tensor(dtype, &bytes, &mut weights).unwrap();
         let w = Matrix::new(dtype, rows, cols, &bytes).unwrap();
         let x = random.normals(3 * cols);
-        let used = rounded(&x, cols, Rounding::Groups);
+        let used = rounded(&x, cols, Rounding::Steps);
         for level in levels() {
             let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
             let mut activations = Activations::new(3, cols);
-            let input = activations.prepare(&cx, &x, cols, [dtype, Dtype::Q8_0]);
+            let input = activations.prepare(&cx, &x, cols, [dtype, other]);
             let mut out = vec![0.0; 3 * rows];
             matmul(&cx, &w, &input, &mut out);
             for (i, found) in out.into_iter().enumerate() {

@@ -1,9 +1,11 @@
 //! What a layer's matrices multiply: the tokens' values, and the same rounded to bytes when that is of use.
 //!
-//! Integer weights meet integer activations: every 32 values share the scale `max |x| / 127` and become signed bytes.
-//! Ternary weights alone meet activations of which all of a token share it.
-//! The rounding is done once for all matrices that read the same values (query, key and value; gate and up). Formats
-//! whose weights have a minimum need the sum of the activations of its group too, so that is kept beside them.
+//! Integer weights meet integer activations: some values share the scale `max |x| / 127` and become signed bytes. Weights
+//! in blocks of 32 ask for a scale for every 32 values, those in blocks of 256 for one for every 256, and ternary weights
+//! for one for all of a token ([`Rounding`]). The rounding is done once for all matrices that read the same values (query,
+//! key and value; gate and up); where they ask for different ones, 256 values share a scale, which suits all kernels.
+//!
+//! Formats whose weights have a minimum need the sum of the activations of its group too, so that is kept beside them.
 
 use alloc::vec::Vec;
 
@@ -64,7 +66,7 @@ pub struct Input<'a> {
     pub(crate) cols: usize,
     /// The rounded values, `cols / 256` steps (rounded up) for each token; none when no matrix wanted them.
     pub(crate) steps: &'a [Step],
-    /// What the values of each token share; none when they were rounded by groups.
+    /// What the values of each token share; none when they were rounded by smaller groups.
     pub(crate) per_token: &'a [Token],
     /// Whether weights that are coarse floats may round the values likewise.
     pub(crate) may_round: bool,
@@ -124,7 +126,7 @@ impl Activations {
     ) -> Input<'a> {
         let input = Input { may_round: cx.precision == Precision::Fast, ..Input::new(x, cols) };
         let integers = weights.into_iter().filter(|dtype| dtype.meets() == Meets::Integers);
-        let rounding = integers.map(Dtype::rounding).reduce(|a, b| if a == b { a } else { Rounding::Groups });
+        let rounding = integers.map(Dtype::rounding).reduce(|a, b| if a == b { a } else { Rounding::Steps });
         let Some(rounding) = rounding.filter(|_| input.may_round) else {
             return input;
         };
@@ -133,7 +135,7 @@ impl Activations {
         exec::for_chunks(cx.exec, steps, n_steps, |token, steps| {
             cx.level.run(Round { x: &x[token * cols..][..cols], steps, rounding });
         });
-        if rounding == Rounding::Groups {
+        if rounding != Rounding::Tokens {
             return Input { steps, ..input };
         }
         let tokens = &mut self.tokens[..input.tokens()];
@@ -157,11 +159,16 @@ impl Kernel for Round<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let shared = match self.rounding {
-            Rounding::Groups => None,
-            Rounding::Tokens => Some(greatest_of_all(isa, self.x)),
+        let of_token = match self.rounding {
+            Rounding::Tokens => greatest_of_all(isa, self.x),
+            _ => 0.0,
         };
         for (x, step) in self.x.chunks(STEP).zip(self.steps) {
+            let shared = match self.rounding {
+                Rounding::Groups => None,
+                Rounding::Steps => Some(greatest_of_all(isa, x)),
+                Rounding::Tokens => Some(of_token),
+            };
             match x.first_chunk() {
                 Some(x) => round_step(isa, x, shared, step),
                 None => {

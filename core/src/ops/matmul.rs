@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, Result};
 /// How closely a product follows the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// Integer weights meet activations rounded to 8 bits per 32 values, ternary ones per token.
+    /// Integer weights meet activations rounded to 8 bits, of which as many share a scale as [`crate::quant::Rounding`] says.
     #[default]
     Fast,
     /// Weights are decoded and multiplied in f32, and the rest follows ggml's CPU backend, to compare with it.

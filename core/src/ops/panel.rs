@@ -18,6 +18,7 @@ use super::activations::{STEP, Step};
 use super::integers::{Lanes, Sign};
 use super::matmul::{Matrix, Rows};
 use crate::exec::Columns;
+use crate::quant::Rounding;
 use crate::simd::{Isa, Wide, WideKernel};
 
 /// Steps of a row unpacked at once. Every piece of a row reads the outputs again and writes them, so pieces are as long
@@ -207,10 +208,12 @@ fn tile<F: Lanes, I: Wide, const TOKENS: usize>(
         Some(offset) => (offset + signs, Mins::None),
         None => (signs, Mins::Own),
     };
-    if F::GROUP >= 32 {
-        isa.enter_wide(Tile::<32, TOKENS> { weights, groups, offset, mins, x, stride, place });
-    } else {
-        isa.enter_wide(Tile::<16, TOKENS> { weights, groups, offset, mins, x, stride, place });
+    let tile = Tile { weights, groups, offset, mins, x, stride, place };
+    match (F::GROUP >= 32, F::ROUNDING != Rounding::Groups) {
+        (true, true) => isa.enter_wide(TileOf::<32, true, TOKENS>(tile)),
+        (true, false) => isa.enter_wide(TileOf::<32, false, TOKENS>(tile)),
+        (false, true) => isa.enter_wide(TileOf::<16, true, TOKENS>(tile)),
+        (false, false) => isa.enter_wide(TileOf::<16, false, TOKENS>(tile)),
     }
     TOKENS
 }
@@ -223,7 +226,7 @@ enum Mins {
 }
 
 /// Products of 32 rows with some tokens, over a piece of the rows.
-struct Tile<'a, 'b, const GROUP: usize, const TOKENS: usize> {
+struct Tile<'a, 'b, const TOKENS: usize> {
     weights: &'a [[Weights; 2]],
     /// How many times 32 weights are left of the rows.
     groups: usize,
@@ -235,11 +238,17 @@ struct Tile<'a, 'b, const GROUP: usize, const TOKENS: usize> {
     place: Place<'a, 'b>,
 }
 
-impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP, TOKENS> {
+/// The same for groups of `GROUP` weights; `SHARED` tells whether the activations of a step share a scale, which then
+/// counts once, behind the step's sums.
+struct TileOf<'a, 'b, const GROUP: usize, const SHARED: bool, const TOKENS: usize>(Tile<'a, 'b, TOKENS>);
+
+impl<const GROUP: usize, const SHARED: bool, const TOKENS: usize> WideKernel
+    for TileOf<'_, '_, GROUP, SHARED, TOKENS>
+{
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
     fn run<I: Wide>(self, isa: I) {
-        let Self { weights, groups, offset, mins, x, stride, mut place } = self;
+        let Tile { weights, groups, offset, mins, x, stride, mut place } = self.0;
         let ahead = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_wide(0.0); 2]; TOKENS];
         for s in 0..weights.len() {
@@ -251,6 +260,9 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
             let mut starts = [[[0; 8]; 2]; TOKENS];
             for t in 0..TOKENS {
                 steps[t] = &x[t][s];
+                if offset == 0 {
+                    continue;
+                }
                 let [low, high] = &steps[t].q_sum;
                 for i in 0..8 {
                     starts[t][0][i] = -offset * if GROUP == 32 { low[i] + high[i] } else { low[i] };
@@ -269,6 +281,7 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
                     }
                 }
             }
+            let mut of_step = [[isa.splat_wide(0.0); 2]; TOKENS];
             for i in 0..n {
                 for t in 0..TOKENS {
                     // The next tile's activations; the processor sees short runs from many places and asks too late.
@@ -296,10 +309,21 @@ impl<const GROUP: usize, const TOKENS: usize> WideKernel for Tile<'_, '_, GROUP,
                     for group in 0..2 {
                         let w = isa.load_wide(&w[group].scale[g]);
                         for t in 0..TOKENS {
-                            let scale = isa.mul_wide(w, scale[t]);
                             let products = isa.float_i32_wide(acc[t][group]);
-                            sums[t][group] = isa.mul_add_wide(products, scale, sums[t][group]);
+                            let (sum, scale) = match SHARED {
+                                true => (&mut of_step[t][group], w),
+                                false => (&mut sums[t][group], isa.mul_wide(w, scale[t])),
+                            };
+                            *sum = isa.mul_add_wide(products, scale, *sum);
                         }
+                    }
+                }
+            }
+            if SHARED {
+                for t in 0..TOKENS {
+                    let scale = isa.splat_wide(steps[t].scale[0]);
+                    for group in 0..2 {
+                        sums[t][group] = isa.mul_add_wide(of_step[t][group], scale, sums[t][group]);
                     }
                 }
             }

@@ -27,7 +27,7 @@ use crate::simd::Isa;
 #[inline(always)]
 pub(crate) fn run<F: Ternary, I: Isa>(isa: I, rows: Rows<'_, '_>) {
     if rows.x.per_token.is_empty() {
-        // Rounded by groups, for other weights that read the same values.
+        // Rounded by steps, for other weights that read the same values.
         integers::run::<F, I>(isa, rows);
     } else if rows.x.tokens() == 1 {
         one_by_one::<F, I>(isa, rows);
