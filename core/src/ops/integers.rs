@@ -26,6 +26,8 @@ pub trait Lanes: Quantized {
     const BITS: u32;
     /// `Some(n)` when every minimum is `n` times its scale, so that a weight is `scale * (q - n)`.
     const OFFSET: Option<i32>;
+    /// How a single token meets rows on 128-bit registers.
+    const ONE_TOKEN: OneToken = OneToken::Unpacked;
 
     /// A row's bytes as blocks.
     fn blocks(row: &[u8]) -> &[Self::Block];
@@ -44,6 +46,18 @@ pub enum Sign {
     Unsigned,
     /// -128 to 127.
     Signed,
+}
+
+/// How a single token meets rows on 128-bit registers ([`super::narrow`]). Formats that most models are made of have
+/// code of their own there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OneToken {
+    /// Block by block. A block is 32 weights behind their scale, a half, and has an [`Lanes::OFFSET`].
+    Halves,
+    /// Block by block. A block is 256 weights without signs.
+    Blocks,
+    /// Row by row, after unpacking.
+    Unpacked,
 }
 
 /// The halves at byte `AT` of up to eight blocks.

@@ -1,119 +1,246 @@
-//! Integer weights times one token on 128-bit registers: along the rows, some at once, which share the activations.
+//! Integer weights times one token on 128-bit registers: along some rows at once, which share the activations.
 //!
-//! A row is unpacked before it is multiplied, as [`super::eight`] does; code of a format's own that multiplies as it
-//! unpacks took longer.
+//! The formats that models are mostly made of multiply as they unpack, in code of their own ([`OneToken`]). All others
+//! unpack a row first, as [`super::eight`] does, and share the multiplying, which keeps modules for browsers small.
+//!
+//! Rows come from far apart, see [`streams`]. What else decides is the order of evaluation: WebAssembly's compilers
+//! evaluate the operands of a multiply-add in their order, the sum last. Of several in a row, all products would wait
+//! in registers (and soon on the stack) for the first one; so such sums are added to, or the loop is kept short.
+
+use core::array;
+use core::marker::PhantomData;
 
 use super::activations::{STEP, Step};
 use super::eight::{PIECE, Shape};
-use super::integers::{Lanes, Unpacked};
-use super::matmul::Rows;
+use super::integers::{Lanes, OneToken, Sign, Unpacked, part};
+use super::matmul::{Rows, streams};
 use crate::simd::{Narrow, Products, ProductsKernel};
-
-/// Rows that one token meets together.
-const ABREAST: usize = 2;
 
 /// Multiplies rows with one token.
 #[inline(always)]
 pub(crate) fn one_token<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
-    one(isa, Shape::of::<F>(), rows);
+    match F::ONE_TOKEN {
+        OneToken::Halves => halves::<F, I>(isa, rows),
+        OneToken::Blocks => blocks::<F, I>(isa, rows),
+        OneToken::Unpacked => unpacked(isa, Shape::of::<F>(), rows),
+    }
 }
 
 #[inline(never)]
-fn one<I: Narrow>(isa: I, shape: Shape<I>, rows: Rows<'_, '_>) {
-    isa.with_products(shape.signed, shape.bits, One { isa, shape, rows });
+fn halves<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
+    isa.with_products(F::SIGN == Sign::Signed, F::BITS, Halves(isa, rows, PhantomData::<F>));
 }
 
-struct One<'a, 'b, I> {
-    isa: I,
-    shape: Shape<I>,
-    rows: Rows<'a, 'b>,
-}
+/// Rows of blocks of 32 weights behind their scale.
+struct Halves<'a, 'b, I, F>(I, Rows<'a, 'b>, PhantomData<F>);
 
-impl<I: Narrow> ProductsKernel<I> for One<'_, '_, I> {
+/// Halves count 2^-112 of what they are ([`Narrow::half_narrow`]). Most of that is put right in the activations' scales,
+/// which leaves floats in the middle of their range, and the rest in the sum.
+const UP: f32 = f32::from_bits((127 + 80) << 23);
+const REST: f32 = f32::from_bits((127 + 32) << 23);
+
+impl<I: Narrow, F: Lanes> ProductsKernel<I> for Halves<'_, '_, I, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<P: Products<I>>(self, flip: u8) {
-        let Self { isa, mut shape, rows: Rows { w, x, first, out } } = self;
-        let n_steps = w.cols().div_ceil(STEP);
-        let mut piece = [[Unpacked::ZERO; PIECE]; ABREAST];
+        let Self(isa, Rows { w, x, first, out }, _) = self;
         let out = out.row(0);
-        for r in (0..out.len()).step_by(ABREAST) {
-            let mut sums = [Sums { products: isa.splat_narrow(0.0), mins: isa.zero() }; ABREAST];
-            for start in (0..n_steps).step_by(PIECE) {
-                let len = PIECE.min(n_steps - start);
-                for (i, piece) in piece.iter_mut().enumerate() {
-                    // Past the last row that row again.
-                    let row = w.bytes(first + (r + i).min(out.len() - 1));
-                    shape.unpack(isa, row, start, flip, &mut piece[..len]);
+        let offset = F::OFFSET.expect("minima are some of the scale") + i32::from(flip);
+        for numbers in streams::<4>(out.len()) {
+            let [a, b, c, d] = numbers.map(|r| w.bytes(first + r));
+            let mut sums = [isa.splat_narrow(0.0); 4];
+            let len = STEP / 32 * F::BYTES;
+            for ((((a, b), c), d), x) in
+                a.chunks(len).zip(b.chunks(len)).zip(c.chunks(len)).zip(d.chunks(len)).zip(x.steps)
+            {
+                let mut scales = [0.0; 8];
+                isa.store(isa.mul(isa.load(&x.scale), isa.splat(UP)), &mut scales);
+                let mut offsets = [0; 8];
+                for (v, to) in offsets.iter_mut().enumerate() {
+                    *to = offset * (x.q_sum[0][v] + x.q_sum[1][v]);
                 }
-                let groups = w.cols() / 32 - start * (STEP / 32);
-                let rows = piece.each_ref().map(|piece| &piece[..len]);
-                sums = match shape.group {
-                    32 => along::<I, P, false>(isa, rows, flip, groups, &x.steps[start..], sums),
-                    _ => along::<I, P, true>(isa, rows, flip, groups, &x.steps[start..], sums),
-                };
+                let [a, b, c, d] = [a, b, c, d].map(|row| row.chunks_exact(F::BYTES));
+                for ((((((a, b), c), d), q), &scale), &offset) in
+                    a.zip(b).zip(c).zip(d).zip(&x.q).zip(&scales).zip(&offsets)
+                {
+                    for (sum, block) in sums.iter_mut().zip([a, b, c, d]) {
+                        let mut products = P::of_32(F::quants(isa, F::blocks(block), 0), q, flip);
+                        if F::OFFSET != Some(0) || flip != 0 {
+                            products = isa.sub_first(products, offset);
+                        }
+                        let scale = isa.mul_narrow(isa.half_narrow(part(block, 0)), isa.splat_narrow(scale));
+                        *sum = isa.mul_add_narrow(isa.float_i32_narrow(products), scale, *sum);
+                    }
+                }
             }
-            for (out, sums) in out[r..].iter_mut().zip(sums) {
-                let mut four = [0.0; 4];
-                isa.store_narrow(sums.products, &mut four);
-                *out = four.iter().sum::<f32>() + isa.sum(sums.mins);
+            for (r, sum) in numbers.into_iter().zip(sums) {
+                out[r] = isa.sum_narrow(sum) * REST;
             }
         }
     }
 }
 
-/// A row's sums so far.
-#[derive(Clone, Copy)]
-struct Sums<P, M> {
-    products: P,
-    mins: M,
+/// Rows at once where scales need registers, too.
+const ABREAST: usize = 2;
+
+/// 256 weights of a row, from a block or unpacked.
+trait Weights<I: Narrow>: Copy {
+    /// As [`Lanes::factors`].
+    fn factors(self, isa: I, part: usize) -> (I::F32x8, I::F32x8);
+    /// As [`Lanes::quants`].
+    fn quants(self, isa: I, v: usize) -> I::I8x32;
 }
 
-/// Adds the products of some rows with a token over a piece of them, in groups of 32 or else 16.
+/// Adds the products of some rows with a token over a step of them: `n` vectors, in groups of 32 or else 16.
 #[inline(always)]
-fn along<I: Narrow, P: Products<I>, const SIXTEEN: bool>(
+fn step<I: Narrow, P: Products<I>, W: Weights<I>, const SIXTEEN: bool>(
     isa: I,
-    rows: [&[Unpacked]; ABREAST],
+    rows: [W; ABREAST],
+    n: usize,
     flip: u8,
-    groups: usize,
-    x: &[Step],
-    mut sums: [Sums<I::F32x4, I::F32x8>; ABREAST],
-) -> [Sums<I::F32x4, I::F32x8>; ABREAST] {
-    for s in 0..rows[0].len() {
-        let x = &x[s];
-        let n = (groups - s * (STEP / 32)).min(STEP / 32);
-        for part in 0..if SIXTEEN { 2 } else { 1 } {
-            let (x_scale, x_sum, vectors) = if SIXTEEN {
-                let scale = isa.double(x.half_scales(part));
-                (scale, isa.load(&x.half_sum[part]), 4 * part..(4 * part + 4).min(n))
-            } else {
-                (isa.load(&x.scale), isa.load(&x.sum), 0..n)
-            };
-            let mut scales = [[0.0; 8]; ABREAST];
-            for i in 0..ABREAST {
-                let w = &rows[i][s];
-                sums[i].mins = isa.neg_mul_add(isa.load(&w.min[part]), x_sum, sums[i].mins);
-                isa.store(isa.mul(isa.load(&w.scale[part]), x_scale), &mut scales[i]);
+    x: &Step,
+    mut sums: [I::F32x4; ABREAST],
+) -> [I::F32x4; ABREAST] {
+    for part in 0..if SIXTEEN { 2 } else { 1 } {
+        let (x_scale, x_sum, vectors) = if SIXTEEN {
+            let scale = isa.double(x.half_scales(part));
+            (scale, isa.load(&x.half_sum[part]), 4 * part..(4 * part + 4).min(n))
+        } else {
+            (isa.load(&x.scale), isa.load(&x.sum), 0..n)
+        };
+        let x_sum = isa.halves(x_sum);
+        let mut scales = [[0.0; 8]; ABREAST];
+        for i in 0..ABREAST {
+            let (scale, min) = rows[i].factors(isa, part);
+            isa.store(isa.mul(scale, x_scale), &mut scales[i]);
+            for (min, x_sum) in isa.halves(min).into_iter().zip(x_sum) {
+                sums[i] = isa.sub_narrow(sums[i], isa.mul_narrow(min, x_sum));
             }
-            for v in vectors {
-                for i in 0..ABREAST {
-                    let q = &rows[i][s].q[v];
-                    if SIXTEEN {
-                        let halves = P::of_16(q, &x.q[v], flip);
-                        for half in 0..2 {
-                            let scale = isa.splat_narrow(scales[i][2 * (v - 4 * part) + half]);
-                            let products = isa.float_i32_narrow(halves[half]);
-                            sums[i].products = isa.mul_add_narrow(products, scale, sums[i].products);
-                        }
-                    } else {
-                        let products = isa.float_i32_narrow(P::of_32(q, &x.q[v], flip));
-                        let scale = isa.splat_narrow(scales[i][v]);
-                        sums[i].products = isa.mul_add_narrow(products, scale, sums[i].products);
+        }
+        for v in vectors {
+            for i in 0..ABREAST {
+                let (q, x) = (rows[i].quants(isa, v), &x.q[v]);
+                if SIXTEEN {
+                    for (half, products) in P::of_16(q, x, flip).into_iter().enumerate() {
+                        let scale = isa.splat_narrow(scales[i][2 * (v - 4 * part) + half]);
+                        sums[i] =
+                            isa.add_narrow(sums[i], isa.mul_narrow(isa.float_i32_narrow(products), scale));
                     }
+                } else {
+                    let products = isa.float_i32_narrow(P::of_32(q, x, flip));
+                    let scale = isa.splat_narrow(scales[i][v]);
+                    sums[i] = isa.add_narrow(sums[i], isa.mul_narrow(products, scale));
                 }
             }
         }
     }
     sums
+}
+
+#[inline(never)]
+fn blocks<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
+    isa.with_products(F::SIGN == Sign::Signed, F::BITS, Blocks(isa, rows, PhantomData::<F>));
+}
+
+/// Rows of blocks of 256 weights without signs.
+struct Blocks<'a, 'b, I, F>(I, Rows<'a, 'b>, PhantomData<F>);
+
+impl<I: Narrow, F: Lanes> ProductsKernel<I> for Blocks<'_, '_, I, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<P: Products<I>>(self, flip: u8) {
+        let Self(isa, Rows { w, x, first, out }, _) = self;
+        let out = out.row(0);
+        for numbers in streams::<ABREAST>(out.len()) {
+            let [a, b] = numbers.map(|r| F::blocks(w.bytes(first + r)).iter());
+            let mut sums = [isa.splat_narrow(0.0); ABREAST];
+            for ((a, b), x) in a.zip(b).zip(x.steps) {
+                let rows = [Block::<F>(a), Block(b)];
+                sums = match F::GROUP {
+                    16 => step::<I, P, _, true>(isa, rows, STEP / 32, flip, x, sums),
+                    _ => step::<I, P, _, false>(isa, rows, STEP / 32, flip, x, sums),
+                };
+            }
+            for (r, sum) in numbers.into_iter().zip(sums) {
+                out[r] = isa.sum_narrow(sum);
+            }
+        }
+    }
+}
+
+struct Block<'a, F: Lanes>(&'a F::Block);
+
+impl<F: Lanes> Clone for Block<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Lanes> Copy for Block<'_, F> {}
+
+impl<F: Lanes, I: Narrow> Weights<I> for Block<'_, F> {
+    #[inline(always)]
+    fn factors(self, isa: I, part: usize) -> (I::F32x8, I::F32x8) {
+        F::factors(isa, array::from_ref(self.0), part)
+    }
+
+    #[inline(always)]
+    fn quants(self, isa: I, v: usize) -> I::I8x32 {
+        F::quants(isa, array::from_ref(self.0), v)
+    }
+}
+
+#[inline(never)]
+fn unpacked<I: Narrow>(isa: I, shape: Shape<I>, rows: Rows<'_, '_>) {
+    isa.with_products(shape.signed, shape.bits, ByPieces(isa, shape, rows));
+}
+
+/// Rows of any format, a piece of each unpacked at a time.
+struct ByPieces<'a, 'b, I>(I, Shape<I>, Rows<'a, 'b>);
+
+impl<I: Narrow> ProductsKernel<I> for ByPieces<'_, '_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<P: Products<I>>(self, flip: u8) {
+        let Self(isa, mut shape, Rows { w, x, first, out }) = self;
+        let n_steps = w.cols().div_ceil(STEP);
+        let mut pieces = [[Unpacked::ZERO; PIECE]; ABREAST];
+        let out = out.row(0);
+        for numbers in streams::<ABREAST>(out.len()) {
+            let mut sums = [isa.splat_narrow(0.0); ABREAST];
+            for start in (0..n_steps).step_by(PIECE) {
+                let len = PIECE.min(n_steps - start);
+                for (piece, r) in pieces.iter_mut().zip(numbers) {
+                    shape.unpack(isa, w.bytes(first + r), start, flip, &mut piece[..len]);
+                }
+                let [a, b] = &pieces;
+                let groups = w.cols() / 32 - start * (STEP / 32);
+                for (s, ((a, b), x)) in a.iter().zip(b).zip(&x.steps[start..][..len]).enumerate() {
+                    let n = (groups - s * (STEP / 32)).min(STEP / 32);
+                    sums = match shape.group {
+                        16 => step::<I, P, _, true>(isa, [a, b], n, flip, x, sums),
+                        _ => step::<I, P, _, false>(isa, [a, b], n, flip, x, sums),
+                    };
+                }
+            }
+            for (r, sum) in numbers.into_iter().zip(sums) {
+                out[r] = isa.sum_narrow(sum);
+            }
+        }
+    }
+}
+
+impl<I: Narrow> Weights<I> for &Unpacked {
+    #[inline(always)]
+    fn factors(self, isa: I, part: usize) -> (I::F32x8, I::F32x8) {
+        (isa.load(&self.scale[part]), isa.load(&self.min[part]))
+    }
+
+    #[inline(always)]
+    fn quants(self, isa: I, v: usize) -> I::I8x32 {
+        isa.load_bytes(&self.q[v])
+    }
 }

@@ -9,7 +9,7 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{affine_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::ops::integers::{Lanes, OneToken, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the outer scale lies, and behind it the outer minimum.
@@ -106,6 +106,7 @@ impl Lanes for Q4_K {
     const SIGN: Sign = Sign::Unsigned;
     const BITS: u32 = 4;
     const OFFSET: Option<i32> = None;
+    const ONE_TOKEN: OneToken = OneToken::Blocks;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

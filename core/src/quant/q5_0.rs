@@ -10,7 +10,7 @@ use core::array;
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, farthest, inverse, symmetric};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, halves, part};
+use crate::ops::integers::{Lanes, OneToken, Sign, halves, part};
 use crate::simd::Isa;
 
 /// Where the word of fifth bits lies.
@@ -83,6 +83,7 @@ impl Lanes for Q5_0 {
     const SIGN: Sign = Sign::Unsigned;
     const BITS: u32 = 5;
     const OFFSET: Option<i32> = Some(16);
+    const ONE_TOKEN: OneToken = OneToken::Halves;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

@@ -7,7 +7,7 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{farthest, inverse, round};
 use super::{Format, Quantized, decode_groups, meets_integers};
-use crate::ops::integers::{Lanes, Sign, halves, part};
+use crate::ops::integers::{Lanes, OneToken, Sign, halves, part};
 use crate::simd::Isa;
 
 /// Where the bytes begin.
@@ -63,6 +63,7 @@ impl Lanes for Q8_0 {
     const SIGN: Sign = Sign::Signed;
     const BITS: u32 = 8;
     const OFFSET: Option<i32> = Some(0);
+    const ONE_TOKEN: OneToken = OneToken::Halves;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

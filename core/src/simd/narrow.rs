@@ -9,12 +9,24 @@ pub trait Narrow: Isa {
     /// Four `i32`.
     type I32x4: Copy;
 
+    /// The first four lanes, and the last.
+    fn halves(self, v: Self::F32x8) -> [Self::F32x4; 2];
     /// `x` in every lane.
     fn splat_narrow(self, x: f32) -> Self::F32x4;
-    /// To memory.
-    fn store_narrow(self, v: Self::F32x4, to: &mut [f32; 4]);
+    /// The half in two bytes, times 2^-112, in every lane. What would be infinite or no number counts as one.
+    fn half_narrow(self, bits: &[u8; 2]) -> Self::F32x4;
+    /// `a + b`.
+    fn add_narrow(self, a: Self::F32x4, b: Self::F32x4) -> Self::F32x4;
+    /// `a - b`.
+    fn sub_narrow(self, a: Self::F32x4, b: Self::F32x4) -> Self::F32x4;
+    /// `a * b`.
+    fn mul_narrow(self, a: Self::F32x4, b: Self::F32x4) -> Self::F32x4;
     /// `a * b + c`.
     fn mul_add_narrow(self, a: Self::F32x4, b: Self::F32x4, c: Self::F32x4) -> Self::F32x4;
+    /// The sum of the lanes, in any order.
+    fn sum_narrow(self, v: Self::F32x4) -> f32;
+    /// The same lanes, but the first one less `x`.
+    fn sub_first(self, v: Self::I32x4, x: i32) -> Self::I32x4;
     /// Converts from integers below 2^24, exactly.
     fn float_i32_narrow(self, v: Self::I32x4) -> Self::F32x4;
 
@@ -35,8 +47,8 @@ pub trait ProductsKernel<I: Narrow> {
 /// A way to multiply bytes along a row: weights with activations, which are at least -127.
 pub trait Products<I: Narrow> {
     /// The products of 32 weights, each `^ flip`, and activations, in four sums.
-    fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> I::I32x4;
+    fn of_32(w: I::I8x32, x: &[u8; 32], flip: u8) -> I::I32x4;
 
     /// The same of the first 16, and of the last.
-    fn of_16(w: &[u8; 32], x: &[u8; 32], flip: u8) -> [I::I32x4; 2];
+    fn of_16(w: I::I8x32, x: &[u8; 32], flip: u8) -> [I::I32x4; 2];
 }

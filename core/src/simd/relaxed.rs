@@ -131,7 +131,7 @@ pub(super) fn with_ternary_dots<K: DotsKernel<Simd128>>(kernel: K) -> K::Output 
 pub(super) fn with_products<K: ProductsKernel<Simd128>>(signed: bool, bits: u32, kernel: K) -> K::Output {
     match way(signed, bits) {
         Way::Quads { flip } => kernel.run::<Quads>(flip),
-        Way::Pairs => kernel.run::<Pairs>(0),
+        Way::Pairs => kernel.run::<Signs>(0),
         Way::FoldedBy8 | Way::FoldedBy2 => kernel.run::<Folded<2>>(0),
     }
 }
@@ -169,17 +169,40 @@ impl Dots<Simd128> for Quads {
 
 impl Products<Simd128> for Quads {
     #[inline(always)]
-    fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> v128 {
-        let low = dot_add(v128_xor(load(w), u8x16_splat(flip)), load(x), i32x4_splat(0));
-        dot_add(v128_xor(load(&w[16..]), u8x16_splat(flip)), load(&x[16..]), low)
+    fn of_32(w: Pair, x: &[u8; 32], flip: u8) -> v128 {
+        let low = dot_add(v128_xor(w[0], u8x16_splat(flip)), load(x), i32x4_splat(0));
+        dot_add(v128_xor(w[1], u8x16_splat(flip)), load(&x[16..]), low)
     }
 
     #[inline(always)]
-    fn of_16(w: &[u8; 32], x: &[u8; 32], flip: u8) -> Pair {
+    fn of_16(w: Pair, x: &[u8; 32], flip: u8) -> Pair {
         [
-            dot_add(v128_xor(load(w), u8x16_splat(flip)), load(x), i32x4_splat(0)),
-            dot_add(v128_xor(load(&w[16..]), u8x16_splat(flip)), load(&x[16..]), i32x4_splat(0)),
+            dot_add(v128_xor(w[0], u8x16_splat(flip)), load(x), i32x4_splat(0)),
+            dot_add(v128_xor(w[1], u8x16_splat(flip)), load(&x[16..]), i32x4_splat(0)),
         ]
+    }
+}
+
+/// Sums of two products of bytes with signs, which meet the two parts of activations that have none.
+struct Signs;
+
+impl Products<Simd128> for Signs {
+    #[inline(always)]
+    fn of_32(w: Pair, x: &[u8; 32], _: u8) -> v128 {
+        let [low, high] = Self::of_16(w, x, 0);
+        i32x4_add(low, high)
+    }
+
+    #[inline(always)]
+    fn of_16(w: Pair, x: &[u8; 32], _: u8) -> Pair {
+        let sixteen = |w: v128, x: v128| {
+            let zero = i8x16_splat(0);
+            let (plus, minus) = (i8x16_max(x, zero), i8x16_max(i8x16_sub(zero, x), zero));
+            let products =
+                i16x8_sub(i16x8_relaxed_dot_i8x16_i7x16(w, plus), i16x8_relaxed_dot_i8x16_i7x16(w, minus));
+            i32x4_extadd_pairwise_i16x8(products)
+        };
+        [sixteen(w[0], load(x)), sixteen(w[1], load(&x[16..]))]
     }
 }
 
@@ -242,17 +265,17 @@ impl<const N: usize> Dots<Simd128> for Folded<N> {
 
 impl<const N: usize> Products<Simd128> for Folded<N> {
     #[inline(always)]
-    fn of_32(w: &[u8; 32], x: &[u8; 32], _: u8) -> v128 {
-        let low = i16x8_relaxed_dot_i8x16_i7x16(load(x), load(w));
-        let high = i16x8_relaxed_dot_i8x16_i7x16(load(&x[16..]), load(&w[16..]));
+    fn of_32(w: Pair, x: &[u8; 32], _: u8) -> v128 {
+        let low = i16x8_relaxed_dot_i8x16_i7x16(load(x), w[0]);
+        let high = i16x8_relaxed_dot_i8x16_i7x16(load(&x[16..]), w[1]);
         i32x4_extadd_pairwise_i16x8(i16x8_add(low, high))
     }
 
     #[inline(always)]
-    fn of_16(w: &[u8; 32], x: &[u8; 32], _: u8) -> Pair {
+    fn of_16(w: Pair, x: &[u8; 32], _: u8) -> Pair {
         [
-            i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(x), load(w))),
-            i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(&x[16..]), load(&w[16..]))),
+            i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(x), w[0])),
+            i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(&x[16..]), w[1])),
         ]
     }
 }

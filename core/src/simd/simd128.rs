@@ -43,6 +43,20 @@ fn eight(x: [u16; 8]) -> v128 {
     u64x2(four(x[0], x[1], x[2], x[3]), four(x[4], x[5], x[6], x[7]))
 }
 
+/// The bits of every byte, as bytes: 0xff where the bit is set. To compare with a bit in each byte takes constants that
+/// compilers make anew every time, and they invert what is equal to get what is not.
+static SPREAD: [u64; 256] = {
+    let mut bytes = [0; 256];
+    let mut i = 0;
+    while i < 8 * 256 {
+        if i / 8 >> (i % 8) & 1 == 1 {
+            bytes[i / 8] |= 0xff << (8 * (i % 8));
+        }
+        i += 1;
+    }
+    bytes
+};
+
 /// Four floats.
 #[inline(always)]
 fn load_floats(x: &[f32]) -> v128 {
@@ -197,15 +211,19 @@ impl Dots<Simd128> for Pairs {
 
 impl Products<Simd128> for Pairs {
     #[inline(always)]
-    fn of_32(w: &[u8; 32], x: &[u8; 32], flip: u8) -> v128 {
+    fn of_32(w: Pair, x: &[u8; 32], flip: u8) -> v128 {
         let [low, high] = Self::of_16(w, x, flip);
         i32x4_add(low, high)
     }
 
     #[inline(always)]
-    fn of_16(w: &[u8; 32], x: &[u8; 32], _: u8) -> Pair {
-        let eight = |at: usize| i32x4_dot_i16x8(load_widened(&w[at..]), load_widened(&x[at..]));
-        [i32x4_add(eight(0), eight(8)), i32x4_add(eight(16), eight(24))]
+    fn of_16(w: Pair, x: &[u8; 32], _: u8) -> Pair {
+        let sixteen = |w: v128, x: &[u8]| {
+            let low = i32x4_dot_i16x8(i16x8_extend_low_i8x16(w), load_widened(x));
+            let high = i32x4_dot_i16x8(i16x8_extend_high_i8x16(w), load_widened(&x[8..]));
+            i32x4_add(low, high)
+        };
+        [sixteen(w[0], x), sixteen(w[1], &x[16..])]
     }
 }
 
@@ -348,9 +366,7 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn sum(self, v: Pair) -> f32 {
-        let four = f32x4_add(v[0], v[1]);
-        let two = f32x4_add(four, i32x4_shuffle::<2, 3, 0, 1>(four, four));
-        f32x4_extract_lane::<0>(two) + f32x4_extract_lane::<1>(two)
+        self.sum_narrow(f32x4_add(v[0], v[1]))
     }
 
     #[inline(always)]
@@ -431,12 +447,8 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn spread(self, bits: u32, value: u8) -> Pair {
-        // Every byte gets the byte that its bit is in, and is `value` where its bit of it is set.
-        let bits = u32x4_splat(bits);
-        let bit = u64x2_splat(0x8040_2010_0804_0201);
-        let low = i8x16_shuffle::<0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1>(bits, bits);
-        let high = i8x16_shuffle::<2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3>(bits, bits);
-        each([low, high], |bytes| v128_and(u8x16_eq(v128_and(bytes, bit), bit), u8x16_splat(value)))
+        let [a, b, c, d] = bits.to_le_bytes().map(|byte| SPREAD[usize::from(byte)]);
+        each(self.join([a, b, c, d]), |bytes| v128_and(bytes, u8x16_splat(value)))
     }
 
     #[inline(always)]
@@ -533,19 +545,52 @@ impl Narrow for Simd128 {
     type I32x4 = v128;
 
     #[inline(always)]
+    fn halves(self, v: Pair) -> Pair {
+        v
+    }
+
+    #[inline(always)]
     fn splat_narrow(self, x: f32) -> v128 {
         f32x4_splat(x)
     }
 
     #[inline(always)]
-    fn store_narrow(self, v: v128, to: &mut [f32; 4]) {
-        // SAFETY: 16 bytes are written of 16.
-        unsafe { v128_store(to.as_mut_ptr().cast(), v) }
+    fn half_narrow(self, bits: &[u8; 2]) -> v128 {
+        // SAFETY: 2 bytes are read of 2; any alignment will do.
+        let twice = unsafe { v128_load16_splat(bits.as_ptr().cast()) };
+        // Sign, exponent and fraction move to a float's places; copies of the sign and the lower half go.
+        v128_and(i32x4_shr(twice, 3), u32x4_splat(0x8fff_e000))
+    }
+
+    #[inline(always)]
+    fn add_narrow(self, a: v128, b: v128) -> v128 {
+        f32x4_add(a, b)
+    }
+
+    #[inline(always)]
+    fn sub_narrow(self, a: v128, b: v128) -> v128 {
+        f32x4_sub(a, b)
+    }
+
+    #[inline(always)]
+    fn mul_narrow(self, a: v128, b: v128) -> v128 {
+        f32x4_mul(a, b)
     }
 
     #[inline(always)]
     fn mul_add_narrow(self, a: v128, b: v128, c: v128) -> v128 {
         best::mul_add(a, b, c)
+    }
+
+    #[inline(always)]
+    fn sum_narrow(self, v: v128) -> f32 {
+        let two = f32x4_add(v, i32x4_shuffle::<2, 3, 0, 1>(v, v));
+        f32x4_extract_lane::<0>(two) + f32x4_extract_lane::<1>(two)
+    }
+
+    #[inline(always)]
+    fn sub_first(self, v: v128, x: i32) -> v128 {
+        i32x4_sub(v, i32x4(x, 0, 0, 0))
     }
 
     #[inline(always)]
