@@ -64,14 +64,13 @@ impl<I: Narrow, F: Lanes> ProductsKernel<I> for Halves<'_, '_, I, F> {
                 for ((((((a, b), c), d), q), &scale), &offset) in
                     a.zip(b).zip(c).zip(d).zip(&x.q).zip(&scales).zip(&offsets)
                 {
-                    for (sum, block) in sums.iter_mut().zip([a, b, c, d]) {
-                        let mut products = P::of_32(F::quants(isa, F::blocks(block), 0), q, flip);
-                        if F::OFFSET != Some(0) || flip != 0 {
-                            products = isa.sub_first(products, offset);
-                        }
-                        let scale = isa.mul_narrow(isa.half_narrow(part(block, 0)), isa.splat_narrow(scale));
-                        *sum = isa.mul_add_narrow(isa.float_i32_narrow(products), scale, *sum);
-                    }
+                    // Written out: of a loop, compilers may keep the sums in memory.
+                    sums = [
+                        add_block::<F, I, P>(isa, a, flip, (q, scale, offset), sums[0]),
+                        add_block::<F, I, P>(isa, b, flip, (q, scale, offset), sums[1]),
+                        add_block::<F, I, P>(isa, c, flip, (q, scale, offset), sums[2]),
+                        add_block::<F, I, P>(isa, d, flip, (q, scale, offset), sums[3]),
+                    ];
                 }
             }
             for (r, sum) in numbers.into_iter().zip(sums) {
@@ -79,6 +78,24 @@ impl<I: Narrow, F: Lanes> ProductsKernel<I> for Halves<'_, '_, I, F> {
             }
         }
     }
+}
+
+/// Adds the products of 32 weights with activations, of which the scale is known and what the weights' offset makes of
+/// their sum.
+#[inline(always)]
+fn add_block<F: Lanes, I: Narrow, P: Products<I>>(
+    isa: I,
+    block: &[u8],
+    flip: u8,
+    (x, scale, offset): (&[u8; 32], f32, i32),
+    sum: I::F32x4,
+) -> I::F32x4 {
+    let mut products = P::of_32(F::quants(isa, F::blocks(block), 0), x, flip);
+    if F::OFFSET != Some(0) || flip != 0 {
+        products = isa.sub_first(products, offset);
+    }
+    let scale = isa.mul_narrow(isa.half_narrow(part(block, 0)), isa.splat_narrow(scale));
+    isa.mul_add_narrow(isa.float_i32_narrow(products), scale, sum)
 }
 
 /// Rows at once where scales need registers, too.
