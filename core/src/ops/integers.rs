@@ -26,7 +26,7 @@ pub trait Lanes: Quantized {
     const BITS: u32;
     /// `Some(n)` when every minimum is `n` times its scale, so that a weight is `scale * (q - n)`.
     const OFFSET: Option<i32>;
-    /// How a single token meets rows on 128-bit registers.
+    /// How a single token meets rows on WebAssembly's registers.
     const ONE_TOKEN: OneToken = OneToken::Unpacked;
 
     /// A row's bytes as blocks.
@@ -48,7 +48,7 @@ pub enum Sign {
     Signed,
 }
 
-/// How a single token meets rows on 128-bit registers ([`super::narrow`]). Formats that most models are made of have
+/// How a single token meets rows on WebAssembly's registers, in `narrow.rs`. Formats that most models are made of have
 /// code of their own there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OneToken {

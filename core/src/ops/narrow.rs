@@ -34,11 +34,6 @@ fn halves<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
 /// Rows of blocks of 32 weights behind their scale.
 struct Halves<'a, 'b, I, F>(I, Rows<'a, 'b>, PhantomData<F>);
 
-/// Halves count 2^-112 of what they are ([`Narrow::half_narrow`]). Most of that is put right in the activations' scales,
-/// which leaves floats in the middle of their range, and the rest in the sum.
-const UP: f32 = f32::from_bits((127 + 80) << 23);
-const REST: f32 = f32::from_bits((127 + 32) << 23);
-
 impl<I: Narrow, F: Lanes> ProductsKernel<I> for Halves<'_, '_, I, F> {
     type Output = ();
 
@@ -54,15 +49,13 @@ impl<I: Narrow, F: Lanes> ProductsKernel<I> for Halves<'_, '_, I, F> {
             for ((((a, b), c), d), x) in
                 a.chunks(len).zip(b.chunks(len)).zip(c.chunks(len)).zip(d.chunks(len)).zip(x.steps)
             {
-                let mut scales = [0.0; 8];
-                isa.store(isa.mul(isa.load(&x.scale), isa.splat(UP)), &mut scales);
                 let mut offsets = [0; 8];
                 for (v, to) in offsets.iter_mut().enumerate() {
                     *to = offset * (x.q_sum[0][v] + x.q_sum[1][v]);
                 }
                 let [a, b, c, d] = [a, b, c, d].map(|row| row.chunks_exact(F::BYTES));
                 for ((((((a, b), c), d), q), &scale), &offset) in
-                    a.zip(b).zip(c).zip(d).zip(&x.q).zip(&scales).zip(&offsets)
+                    a.zip(b).zip(c).zip(d).zip(&x.q).zip(&x.scale).zip(&offsets)
                 {
                     // Written out: of a loop, compilers may keep the sums in memory.
                     sums = [
@@ -74,7 +67,7 @@ impl<I: Narrow, F: Lanes> ProductsKernel<I> for Halves<'_, '_, I, F> {
                 }
             }
             for (r, sum) in numbers.into_iter().zip(sums) {
-                out[r] = isa.sum_narrow(sum) * REST;
+                out[r] = isa.sum_narrow(sum);
             }
         }
     }

@@ -10,7 +10,7 @@ use super::float16::write_f16;
 use super::q4_k::{OUTER, SCALES, lane_factors, pack_group_scales, scales_and_mins};
 use super::search::{affine_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, OneToken, Sign, part};
+use crate::ops::integers::{Lanes, Sign, part};
 use crate::simd::Isa;
 
 /// Where the fifth bits begin.
@@ -66,7 +66,6 @@ impl Lanes for Q5_K {
     const SIGN: Sign = Sign::Unsigned;
     const BITS: u32 = 5;
     const OFFSET: Option<i32> = None;
-    const ONE_TOKEN: OneToken = OneToken::Blocks;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

@@ -13,7 +13,7 @@ pub trait Narrow: Isa {
     fn halves(self, v: Self::F32x8) -> [Self::F32x4; 2];
     /// `x` in every lane.
     fn splat_narrow(self, x: f32) -> Self::F32x4;
-    /// The half in two bytes, times 2^-112, in every lane. What would be infinite or no number counts as one.
+    /// The half in two bytes, in every lane. What would be infinite or no number counts as a number.
     fn half_narrow(self, bits: &[u8; 2]) -> Self::F32x4;
     /// `a + b`.
     fn add_narrow(self, a: Self::F32x4, b: Self::F32x4) -> Self::F32x4;

@@ -183,13 +183,14 @@ impl Products<Simd128> for Quads {
     }
 }
 
-/// Sums of two products of bytes with signs, which meet the two parts of activations that have none.
+/// Weights with signs meet what is positive of the activations, and what is negative, neither of which has an eighth
+/// bit. The difference is a sum of two products, which fits 16 bits: `2 * 128 * 127`.
 struct Signs;
 
 impl Products<Simd128> for Signs {
     #[inline(always)]
-    fn of_32(w: Pair, x: &[u8; 32], _: u8) -> v128 {
-        let [low, high] = Self::of_16(w, x, 0);
+    fn of_32(w: Pair, x: &[u8; 32], flip: u8) -> v128 {
+        let [low, high] = Self::of_16(w, x, flip);
         i32x4_add(low, high)
     }
 

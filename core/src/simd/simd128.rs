@@ -559,7 +559,9 @@ impl Narrow for Simd128 {
         // SAFETY: 2 bytes are read of 2; any alignment will do.
         let twice = unsafe { v128_load16_splat(bits.as_ptr().cast()) };
         // Sign, exponent and fraction move to a float's places; copies of the sign and the lower half go.
-        v128_and(i32x4_shr(twice, 3), u32x4_splat(0x8fff_e000))
+        // That leaves the exponent 112 too low.
+        let low = v128_and(i32x4_shr(twice, 3), u32x4_splat(0x8fff_e000));
+        f32x4_mul(low, f32x4_splat(f32::from_bits((127 + 112) << 23)))
     }
 
     #[inline(always)]
