@@ -54,7 +54,7 @@ pub enum Sign {
 pub enum OneToken {
     /// Block by block. A block is 32 weights behind their scale, a half, and has an [`Lanes::OFFSET`].
     Halves,
-    /// Block by block. A block is 256 weights without signs.
+    /// Block by block. A block is 256 weights without signs, in groups of 32.
     Blocks,
     /// Row by row, after unpacking.
     Unpacked,

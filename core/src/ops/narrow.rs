@@ -153,7 +153,7 @@ fn blocks<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
     isa.with_products(F::SIGN == Sign::Signed, F::BITS, Blocks(isa, rows, PhantomData::<F>));
 }
 
-/// Rows of blocks of 256 weights without signs.
+/// Rows of blocks of 256 weights without signs, in groups of 32.
 struct Blocks<'a, 'b, I, F>(I, Rows<'a, 'b>, PhantomData<F>);
 
 impl<I: Narrow, F: Lanes> ProductsKernel<I> for Blocks<'_, '_, I, F> {
@@ -168,10 +168,7 @@ impl<I: Narrow, F: Lanes> ProductsKernel<I> for Blocks<'_, '_, I, F> {
             let mut sums = [isa.splat_narrow(0.0); ABREAST];
             for ((a, b), x) in a.zip(b).zip(x.steps) {
                 let rows = [Block::<F>(a), Block(b)];
-                sums = match F::GROUP {
-                    16 => step::<I, P, _, true>(isa, rows, STEP / 32, flip, x, sums),
-                    _ => step::<I, P, _, false>(isa, rows, STEP / 32, flip, x, sums),
-                };
+                sums = step::<I, P, _, false>(isa, rows, STEP / 32, flip, x, sums);
             }
             for (r, sum) in numbers.into_iter().zip(sums) {
                 out[r] = isa.sum_narrow(sum);
