@@ -6,8 +6,9 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 
 // Builds of the engine; the bindings of the last serve all, and are bundled with the worker.
 const BUILDS = ['simd128', 'relaxed', 'threads'];
-/** Every module, with its bindings, and how many bytes it may have: they grow by accident. README.md has today's sizes. */
-const MODULES = [...BUILDS.map((name) => [name, 'motelm_wasm', 900_000]), ['chat', 'motelm_wasm_chat', 740_000]];
+/** Every module, with its bindings, and how many bytes it may have, with room for other compilers: they grow by accident. README.md has
+ * today's sizes. */
+const MODULES = [...BUILDS.map((name) => [name, 'motelm_wasm', 950_000]), ['chat', 'motelm_wasm_chat', 780_000]];
 const here = (path) => new URL(path, import.meta.url).pathname;
 
 await rm(here('dist'), { recursive: true, force: true });
