@@ -37,7 +37,7 @@ inBrowsers(async (test) => {
     await page.keyboard.press('Enter');
     await page.waitForSelector('.foot');
     const story = await text(page, '.story .text');
-    assert.match(story, /^The king.{40}/s);
+    assert.match(story, /^The king.+/s);
     assert.match(await text(page, '.foot'), /\d+ tokens · \d+ per second/);
     assert.match(await text(page, '#speed'), /\d t\/s/);
     assert.match(await text(page, '#context'), /^\d{2,3} \/ 256$/);

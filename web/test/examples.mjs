@@ -59,7 +59,7 @@ test('its types are complete and strict', async () => {
 test('node', async () => {
   const folder = await install('node', 'model.gguf');
   const told = run(folder, 'node', 'story.mjs', 'model.gguf', 'The king');
-  assert.match(told, /^The king.{100}.*\d+ tokens per second/s);
+  assert.match(told, /^The king.+\n\n\d+ tokens per second/s);
 });
 
 test('static', async () => {
@@ -150,7 +150,8 @@ async function tells(url, context = browser) {
   await page.goto(url);
   await page.waitForSelector('#tell:not([disabled])', { timeout: 60_000 });
   await page.click('#tell');
-  await page.waitForFunction(() => document.getElementById('story').textContent.length > 150, { timeout: 60_000 });
+  // Without a seed, one story of a hundred is over after some words.
+  await page.waitForFunction(() => document.getElementById('story').textContent.length > 'Once upon a time'.length, { timeout: 60_000 });
   assert.match(await page.$eval('#story', ({ textContent }) => textContent), /^Once upon a time/);
   assert.deepEqual(errors, []);
   await page.close();
