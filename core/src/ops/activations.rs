@@ -160,14 +160,13 @@ impl Kernel for Round<'_> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         let of_token = match self.rounding {
-            Rounding::Tokens => greatest_of_all(isa, self.x),
-            _ => 0.0,
+            Rounding::Tokens => Some(greatest_of_all(isa, self.x)),
+            Rounding::Groups | Rounding::Steps => None,
         };
         for (x, step) in self.x.chunks(STEP).zip(self.steps) {
             let shared = match self.rounding {
-                Rounding::Groups => None,
                 Rounding::Steps => Some(greatest_of_all(isa, x)),
-                Rounding::Tokens => Some(of_token),
+                Rounding::Groups | Rounding::Tokens => of_token,
             };
             match x.first_chunk() {
                 Some(x) => round_step(isa, x, shared, step),

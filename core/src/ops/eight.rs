@@ -64,6 +64,21 @@ impl<I: Isa> Shape<I> {
             }
         }
     }
+
+    /// [`Shape::unpack`] of one step of each row.
+    #[inline(always)]
+    pub(super) fn unpack_step(
+        &mut self,
+        isa: I,
+        rows: [&[u8]; ROWS],
+        step: usize,
+        flip: u8,
+        to: &mut [Unpacked; ROWS],
+    ) {
+        for (row, to) in rows.iter().zip(to) {
+            self.unpack(isa, row, step, flip, array::from_mut(to));
+        }
+    }
 }
 
 fn unpack<F: Lanes, I: Isa>(isa: I, row: &[u8], start: usize, to: &mut [Unpacked]) {
@@ -91,7 +106,7 @@ impl<F: Lanes> Kernel for Unpack<'_, F> {
 pub(super) const PIECE: usize = 8;
 
 /// Rows unpacked together.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 /// Tokens multiplied together.
 const TOKENS: usize = 4;
 
@@ -138,9 +153,7 @@ impl<I: SideBySide> DotsKernel<I> for Several<'_, '_, I> {
             for start in (0..n_steps).step_by(PIECE) {
                 let piece = start..n_steps.min(start + PIECE);
                 for (step, weights) in piece.clone().zip(&mut panel) {
-                    for (row, to) in rows.iter().zip(&mut unpacked) {
-                        shape.unpack(isa, row, step, flip, array::from_mut(to));
-                    }
+                    shape.unpack_step(isa, rows, step, flip, &mut unpacked);
                     factors_side_by_side(isa, &shape, &unpacked, weights);
                     side_by_side::<I, D>(isa, &unpacked, flip, &mut weights.q);
                 }
@@ -305,6 +318,6 @@ fn tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
 
 /// The activations of group `g`, by fours.
 #[inline(always)]
-fn quads<const QUADS: usize>(q: &[[u8; 32]; 8], g: usize) -> &[[u8; 4]; QUADS] {
+pub(super) fn quads<const QUADS: usize>(q: &[[u8; 32]; 8], g: usize) -> &[[u8; 4]; QUADS] {
     &q.as_flattened().as_chunks().0.as_chunks().0[g]
 }

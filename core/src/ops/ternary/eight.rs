@@ -10,13 +10,11 @@ use core::marker::PhantomData;
 
 use super::{STEP, Step, Ternary, Token};
 use crate::exec::Columns;
-use crate::ops::eight::{Shape, put, side_by_side};
+use crate::ops::eight::{ROWS, Shape, put, quads, side_by_side};
 use crate::ops::integers::Unpacked;
 use crate::ops::matmul::Rows;
 use crate::simd::{Dots, DotsKernel, Isa, Kernel, SideBySide};
 
-/// Rows whose weights lie side by side.
-const LANES: usize = 8;
 /// Panels that tokens meet one after the other.
 const PANELS: usize = 4;
 /// Steps of the rows unpacked at once, at most: 66 KB.
@@ -27,12 +25,12 @@ const PIECE: usize = 8;
 #[repr(C, align(32))]
 struct Weights {
     /// By fours of weights, of every row, in an order that suits the dot products.
-    q: [[u8; 4 * LANES]; STEP / 4],
-    scale: [f32; LANES],
+    q: [[u8; 4 * ROWS]; STEP / 4],
+    scale: [f32; ROWS],
 }
 
 impl Weights {
-    const ZERO: Self = Self { q: [[0; 4 * LANES]; STEP / 4], scale: [0.0; LANES] };
+    const ZERO: Self = Self { q: [[0; 4 * ROWS]; STEP / 4], scale: [0.0; ROWS] };
 }
 
 /// Multiplies rows with several tokens.
@@ -61,20 +59,18 @@ impl<I: SideBySide> DotsKernel<I> for Several<'_, '_, I> {
         let n_steps = w.cols().div_ceil(STEP);
         // As few pieces as may be, of the same length: each reads the outputs again.
         let piece = n_steps.div_ceil(n_steps.div_ceil(PIECE));
-        let mut unpacked = [Unpacked::ZERO; LANES];
+        let mut unpacked = [Unpacked::ZERO; ROWS];
         let mut panels = [[Weights::ZERO; PIECE]; PANELS];
-        for r in (0..out.width()).step_by(PANELS * LANES) {
-            let n_panels = (out.width() - r).div_ceil(LANES).min(PANELS);
+        for r in (0..out.width()).step_by(PANELS * ROWS) {
+            let n_panels = (out.width() - r).div_ceil(ROWS).min(PANELS);
             for start in (0..n_steps).step_by(piece) {
                 let len = piece.min(n_steps - start);
                 for (p, panel) in panels[..n_panels].iter_mut().enumerate() {
                     // Past the last row that row again; its outputs go nowhere.
-                    let row = |i: usize| w.bytes(first + (r + p * LANES + i).min(out.width() - 1));
-                    let rows: [&[u8]; LANES] = array::from_fn(row);
+                    let row = |i: usize| w.bytes(first + (r + p * ROWS + i).min(out.width() - 1));
+                    let rows: [&[u8]; ROWS] = array::from_fn(row);
                     for (step, weights) in (start..).zip(&mut panel[..len]) {
-                        for (row, to) in rows.iter().zip(&mut unpacked) {
-                            shape.unpack(isa, row, step, flip, array::from_mut(to));
-                        }
+                        shape.unpack_step(isa, rows, step, flip, &mut unpacked);
                         for (scale, row) in weights.scale.iter_mut().zip(&unpacked) {
                             *scale = row.scale[0][0];
                         }
@@ -138,8 +134,8 @@ impl<I: SideBySide, D: Dots<I>> Multiply<'_, '_, I, D> {
             }
             for (p, panel) in panels.iter().enumerate() {
                 let sums = tile::<I, D, TOKENS>(isa, &panel[..len], x, &totals);
-                let r = r + p * LANES;
-                let rows = r..out.width().min(r + LANES);
+                let r = r + p * ROWS;
+                let rows = r..out.width().min(r + ROWS);
                 for (i, sums) in sums.into_iter().enumerate().take(last + 1 - t) {
                     put(isa, sums, start == 0, &mut out.row(t + i)[rows.clone()]);
                 }
@@ -158,9 +154,10 @@ fn tile<I: SideBySide, D: Dots<I>, const TOKENS: usize>(
 ) -> [I::F32x8; TOKENS] {
     let mut sums = [isa.zero(); TOKENS];
     for (s, w) in weights.iter().enumerate() {
-        let mut q = [quads(&x[0][s]); TOKENS];
+        // Of one group: all that the step has.
+        let mut q = [quads(&x[0][s].q, 0); TOKENS];
         for t in 1..TOKENS {
-            q[t] = quads(&x[t][s]);
+            q[t] = quads(&x[t][s].q, 0);
         }
         let products = D::dots::<TOKENS, { STEP / 4 }>(isa, &w.q, q);
         let scale = isa.load(&w.scale);
@@ -171,12 +168,6 @@ fn tile<I: SideBySide, D: Dots<I>, const TOKENS: usize>(
         }
     }
     sums
-}
-
-/// A step's activations, by fours.
-#[inline(always)]
-fn quads(x: &Step) -> &[[u8; 4]; STEP / 4] {
-    x.q.as_flattened().as_chunks().0.first_chunk().expect("a step")
 }
 
 /// The sum of a step's activations.
