@@ -5,7 +5,8 @@
 //! and how many rows were summed; of matrices that are stacked for experts, each has its own.
 //!
 //! Both formats of llama.cpp are read and written: GGUF, with tensors `NAME.in_sum2` and `NAME.counts`, and the older
-//! one without a magic number, `.dat`, whose sums are divided by the rows and multiplied with the number of chunks.
+//! one without a magic number, `.dat`, whose sums are divided by the rows and multiplied with the number of chunks. What
+//! newer versions add to the former (sums of the values, statistics) is passed by.
 //!
 //! ```text
 //! n_entries: i32, n_entries x (len: i32 | name | n_chunks: i32 | n_values: i32 | values: f32)
@@ -127,7 +128,8 @@ impl Gathered {
             }
         }
         if gathered.squares.is_empty() {
-            return Err(Error::new(ErrorKind::Malformed, "the importance file is empty"));
+            let what = "found no tensor's sums of squares: the importance file is empty, or a model";
+            return Err(Error::new(ErrorKind::Malformed, what));
         }
         Ok(gathered)
     }
@@ -153,14 +155,9 @@ impl Gathered {
             Ok(values)
         };
         for tensor in file.tensors() {
-            let stem = tensor.name.strip_suffix(".in_sum2").or(tensor.name.strip_suffix(".counts"));
-            let Some(name) = stem else {
-                let what = "is nothing that importance files hold; this may be a model";
-                return Err(Error::new(ErrorKind::Malformed, what).at_tensor(&*tensor.name));
-            };
-            if tensor.name.ends_with(".counts") {
+            let Some(name) = tensor.name.strip_suffix(".in_sum2") else {
                 continue;
-            }
+            };
             let squares = Squares { sums: values(&tensor.name)?, counts: values(&format!("{name}.counts"))? };
             if !squares.sums.len().is_multiple_of(squares.counts.len()) {
                 let (sums, counts) = (squares.sums.len(), squares.counts.len());
@@ -317,6 +314,23 @@ mod tests {
     fn gguf_files_come_back() {
         let bytes = gathered().to_gguf().unwrap();
         assert_eq!(Gathered::parse(Bytes::new(bytes)).unwrap(), gathered());
+    }
+
+    #[test]
+    fn what_newer_versions_add_is_passed_by() {
+        let mut writer = Writer::new();
+        for (suffix, dims) in
+            [("in_sum", [4, 1]), ("in_sum2", [4, 1]), ("counts", [1, 1]), ("stats", [12, 1])]
+        {
+            writer.tensor(&format!("blk.0.attn_q.weight.{suffix}"), Dtype::F32, &dims).unwrap();
+        }
+        // 32 bytes each, or what is padded to it; the sums of squares are ones, and one row was summed.
+        let data = [[0.0f32; 8], [1.0; 8], [1.0; 8], [0.0; 8], [0.0; 8]].concat();
+        let data = data.iter().flat_map(|x| x.to_le_bytes());
+        let file: Vec<u8> = writer.head().into_iter().chain(data).collect();
+        let importance = Gathered::parse(Bytes::new(file)).unwrap().importance();
+        assert_eq!(importance.len(), 1);
+        assert_eq!(importance.of("blk.0.attn_q.weight"), Some(&[1.0; 4][..]));
     }
 
     #[test]
