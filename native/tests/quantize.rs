@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{bundled_path, mote_with, scratch};
+use motelm::quantize::imatrix::Importance;
 
 /// The bundled model in types that may be rounded.
 fn floats() -> String {
@@ -98,6 +99,39 @@ fn importance_is_measured_and_used() {
     fs::write(&short, "Once").unwrap();
     let output = beside(&input, "none.gguf");
     mote_with(|c| c.args(["imatrix", "-m", &input, "-f", &short, "-o", &output])).refused(2, "tokens");
+}
+
+/// The files were made by llama-imatrix 0.7.0 (build 11669) from the same model and text:
+/// `-c 64 --chunks 8 --no-ppl`, and `--output-format` dat or gguf.
+#[test]
+fn importance_is_what_llama_cpp_measures() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    let own = scratch("own.gguf", b"");
+    mote_with(|c| {
+        let input = golden.join("models/llama-spm");
+        c.arg("imatrix")
+            .arg("-m")
+            .arg(input.join("model-f32.gguf"))
+            .arg("-f")
+            .arg(input.join("tokenize.json"));
+        c.args(["-c", "64", "--chunks", "8", "-o"]).arg(&own)
+    })
+    .ok();
+    let own = Importance::open(&own).unwrap();
+    for name in ["llama-spm.gguf", "llama-spm.dat"] {
+        let theirs = Importance::open(golden.join("imatrix").join(name)).unwrap();
+        assert_eq!((own.len(), theirs.len()), (21, 21), "{name}");
+        for tensor in (0..3).flat_map(|layer| {
+            ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+                .map(|matrix| format!("blk.{layer}.{matrix}.weight"))
+        }) {
+            let (own, theirs) = (own.of(&tensor).unwrap(), theirs.of(&tensor).unwrap());
+            assert_eq!(own.len(), theirs.len(), "{tensor} of {name}");
+            for (own, theirs) in own.iter().zip(theirs) {
+                assert!((own - theirs).abs() < 1e-3 * theirs, "{tensor} of {name}: {own} and {theirs}");
+            }
+        }
+    }
 }
 
 #[test]

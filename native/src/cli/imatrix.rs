@@ -25,7 +25,7 @@ pub fn imatrix(args: &ImatrixArgs) -> Result<(), Failure> {
     let text = fs::read(&args.file).map_err(|error| Failure::read(&args.file, &error))?;
     let tokens = tokenizer.encode(
         &String::from_utf8_lossy(&text),
-        Encode { add_special: AddSpecial::No, parse_special: ParseSpecial::No },
+        Encode { add_special: AddSpecial::Yes, parse_special: ParseSpecial::No },
     );
     let context = args.context.min(model.plan().context);
     let pieces = pieces(&tokens, context, args.chunks.unwrap_or(usize::MAX));
