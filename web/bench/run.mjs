@@ -1,7 +1,7 @@
-// MoteLM beside wllama 2.3.1 in Chromium: same file, same prompt, in turns. Prints medians and medians of ratios.
+// MoteLM beside another engine in Chromium: same file, same prompt, in turns. Prints medians and medians of ratios.
 //
 //   node run.mjs [--shapes FOLDER] [--models a.gguf,b.gguf] [--builds relaxed,simd128,threads] [--threads 1,2]
-//                [--pp 256] [--tg 64] [--rounds 5] [--alone] [--json FILE]
+//                [--peer wllama|wllama-3|transformers] [--alone] [--pp 256] [--tg 64] [--rounds 5] [--json FILE]
 import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ const { values: args } = parseArgs({
     models: { type: 'string', default: 'smollm2-135m-q8_0.gguf,smollm2-135m-q4_0.gguf,smollm2-135m-q4_k_m.gguf' },
     builds: { type: 'string', default: 'relaxed' },
     threads: { type: 'string', default: '1' },
+    peer: { type: 'string', default: 'wllama' },
     pp: { type: 'string', default: '256' },
     tg: { type: 'string', default: '64' },
     rounds: { type: 'string', default: '5' },
@@ -64,8 +65,8 @@ try {
       const call = (what, ...rest) => page.evaluate(([what, rest]) => window.bench[what](...rest), [what, rest]);
       const names = args.builds.split(',');
       for (const build of names) await call('load', build, `/shapes/${model}`, { build, threads, context: 512 });
-      if (!args.alone) await call('load', 'wllama', `/shapes/${model}`, { peer: true, threads, context: 512 });
-      const engines = args.alone ? names : [...names, 'wllama'];
+      if (!args.alone) await call('load', args.peer, `/shapes/${model}`, { threads, context: 512 });
+      const engines = args.alone ? names : [...names, args.peer];
       const times = Object.fromEntries(engines.map((name) => [name, []]));
       for (let round = 0; round <= rounds; round++) {
         for (const name of engines) {
@@ -80,8 +81,8 @@ try {
         for (const part of ['prefill', 'decode']) {
           for (const clock of ['wall', 'cpu']) {
             row[`${part} ${clock}`] = +median(times[name].map((time) => time[part][clock])).toFixed(1);
-            if (args.alone || name === 'wllama') continue;
-            const ratios = times[name].map((time, i) => time[part][clock] / times.wllama[i][part][clock]);
+            if (args.alone || name === args.peer) continue;
+            const ratios = times[name].map((time, i) => time[part][clock] / times[args.peer][i][part][clock]);
             row[`${part} ${clock} ratio`] = +median(ratios).toFixed(2);
           }
         }
