@@ -15,6 +15,7 @@
 //!
 //! No step reaches back, and none needs more than an allocator.
 #![no_std]
+#![cfg_attr(target_arch = "wasm64", feature(simd_wasm64))] // the same vectors; stable only where addresses have 32 bits
 #![deny(unsafe_code)]
 extern crate alloc;
 

@@ -6,7 +6,7 @@ pub(crate) mod decoded;
 #[cfg(any(
     target_arch = "x86_64",
     all(target_arch = "aarch64", target_feature = "neon"),
-    all(target_arch = "wasm32", target_feature = "simd128")
+    target_feature = "simd128"
 ))]
 pub(crate) mod eight;
 pub mod elementwise;
@@ -16,7 +16,7 @@ pub(crate) mod floats;
 pub(crate) mod functions;
 pub(crate) mod integers;
 pub mod matmul;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_feature = "simd128")]
 pub(crate) mod narrow;
 pub mod norm;
 #[cfg(target_arch = "x86_64")]

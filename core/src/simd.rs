@@ -103,24 +103,24 @@ mod dotprod;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod i8mm;
 mod level;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_feature = "simd128")]
 mod narrow;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon_dots;
-#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+#[cfg(target_feature = "relaxed-simd")]
 mod relaxed;
 mod scalar;
 #[cfg(any(
     target_arch = "x86_64",
     all(target_arch = "aarch64", target_feature = "neon"),
-    all(target_arch = "wasm32", target_feature = "simd128")
+    target_feature = "simd128"
 ))]
 mod side_by_side;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_feature = "simd128")]
 mod simd128;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128", not(target_feature = "relaxed-simd")))]
+#[cfg(all(target_feature = "simd128", not(target_feature = "relaxed-simd")))]
 mod two_rows;
 #[cfg(target_arch = "x86_64")]
 mod wide;
@@ -138,7 +138,7 @@ pub use dotprod::Dotprod;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use i8mm::I8mm;
 pub use level::Level;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_feature = "simd128")]
 pub use narrow::{Narrow, Products, ProductsKernel};
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use neon::Neon;
@@ -146,10 +146,10 @@ pub use scalar::Scalar;
 #[cfg(any(
     target_arch = "x86_64",
     all(target_arch = "aarch64", target_feature = "neon"),
-    all(target_arch = "wasm32", target_feature = "simd128")
+    target_feature = "simd128"
 ))]
 pub use side_by_side::{Dots, DotsKernel, SideBySide};
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_feature = "simd128")]
 pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use wide::{Cells, CellsKernel, Wide, WideKernel};
@@ -159,6 +159,10 @@ use crate::ops::integers::{self, Lanes};
 use crate::ops::matmul::Rows;
 use crate::ops::ternary::{self, Ternary};
 use crate::quant::float16;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use core::arch::wasm32 as wasm;
+#[cfg(all(target_arch = "wasm64", target_feature = "simd128"))]
+use core::arch::wasm64 as wasm;
 
 /// Work that is entered once and then runs on one instruction set; a struct that holds its arguments.
 pub trait Kernel {

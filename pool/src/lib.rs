@@ -39,7 +39,7 @@ pub struct Worker(Arc<Shared>);
 /// that helps: not where they share a core with each other or with somebody else.
 const LOOKS: (usize, usize) = match () {
     _ if cfg!(loom) => (1, 1),
-    _ if cfg!(target_arch = "wasm32") => (1000, 50_000),
+    _ if cfg!(target_family = "wasm") => (1000, 50_000),
     _ => (1000, 1000),
 };
 

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(target_family = "wasm"))]
 use motelm::quantize::imatrix::{Gathered, Squares};
 use motelm_chat::{Conversation, Message, Request, Template};
 use motelm_core::gguf::{File, Incoming, Value};
@@ -41,7 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sample", run: sample, seeds: || noise(8, 400) },
     Target { name: "template", run: template, seeds: templates },
     Target { name: "history", run: history, seeds: histories },
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(not(target_family = "wasm"))]
     Target { name: "importance", run: importance, seeds: importances },
 ];
 
@@ -260,7 +260,7 @@ fn texts() -> Vec<Vec<u8>> {
 }
 
 /// An importance file of either format: read, and written in both.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(target_family = "wasm"))]
 pub fn importance(data: &[u8]) {
     match Gathered::parse(Bytes::new(data.to_vec())) {
         Ok(gathered) => {
@@ -271,7 +271,7 @@ pub fn importance(data: &[u8]) {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(target_family = "wasm"))]
 fn importances() -> Vec<Vec<u8>> {
     let squares = |matrices: usize| Squares { sums: vec![0.5; 4 * matrices], counts: vec![8.0; matrices] };
     let gathered = Gathered {

@@ -10,11 +10,11 @@ pub mod fuzz;
 pub mod honest;
 
 /// Every instruction set of this processor.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(target_family = "wasm"))]
 pub use motelm::cpu::levels;
 
 /// A module either has vectors or it does not: there is nothing to ask at run time.
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 pub fn levels() -> Vec<motelm_core::simd::Level> {
     use motelm_core::simd::Level;
     vec![Level::Scalar, Level::baseline()]
@@ -22,7 +22,7 @@ pub fn levels() -> Vec<motelm_core::simd::Level> {
 
 use std::path::{Path, PathBuf};
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(target_family = "wasm"))]
 mod files {
     //! Reference data on disk.
     use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ mod files {
     }
 }
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 mod files {
     //! Reference data in the program.
     use include_dir::{Dir, include_dir};

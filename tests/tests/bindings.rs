@@ -1,5 +1,5 @@
 //! What JavaScript sees of the engine, in a real browser.
-#![cfg(target_arch = "wasm32")]
+#![cfg(target_family = "wasm")]
 
 use js_sys::{JSON, Reflect, Uint8Array};
 use motelm_core::gguf::{Value as Meta, Writer};
@@ -62,7 +62,7 @@ fn a_head_describes_and_plans() {
 
 #[test]
 fn what_cannot_fit_is_refused_with_the_reason() {
-    let failure = Loader::new(vec![8e9]).map(drop).unwrap_err();
+    let failure = Loader::new(vec![8e19]).map(drop).unwrap_err();
     assert_eq!(failure.code, "Memory");
     let head = Head::read(vec![Uint8Array::from(TALES)], vec![TALES.len() as f64]).unwrap().unwrap();
     let failure = head.plan(&js(&json!({ "context": 100000000, "kv": "f32" }))).unwrap_err();

@@ -6,7 +6,7 @@ use motelm_core::quant::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f
 use motelm_core::quant::{Dtype, Meets, Rounding, dequantize, dequantize_tensor, quantize};
 use motelm_core::simd::{self, Level};
 use motelm_tests::levels;
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Numbers that look random, the same everywhere.
@@ -37,12 +37,12 @@ unsafe impl Executor for Scoped {
         3
     }
 
-    #[cfg(target_arch = "wasm32")]
+    #[cfg(target_family = "wasm")]
     fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
         (0..n).rev().for_each(task);
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(not(target_family = "wasm"))]
     fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
         std::thread::scope(|scope| {
             for i in 0..n {

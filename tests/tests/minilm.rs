@@ -2,7 +2,7 @@
 //!
 //! `references/minilm.py` says where the model and the reference come from. Both stay in `MOTE_CACHE` (default:
 //! `~/.cache/motelm`). Where there is no Python or no pip, or no network, this says so and compares nothing.
-#![cfg(not(target_arch = "wasm32"))]
+#![cfg(not(target_family = "wasm"))]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use motelm_core::simd::Level;
 use motelm_core::{Bytes, KvType, Model, Session, arch};
 use motelm_tests::{f32s, json, least_cosine, levels, list, read, reference_models};
 use serde_json::Value;
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Folders of reference models whose architecture has a plan; the others are named loudly.

@@ -1,6 +1,6 @@
 //! Quantising whole models: the types and bytes that llama.cpp's quantizer chooses, and files that are whole or not
 //! there.
-#![cfg(not(target_arch = "wasm32"))]
+#![cfg(not(target_family = "wasm"))]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use motelm_core::quant::{Dtype, dequantize, dequantize_tensor, quantize};
 use motelm_tests::{f32s, golden, json, read};
 use proptest::prelude::*;
 use serde_json::Value as Json;
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// One case of the reference set: blocks, what they decode to, and what they were made of.

@@ -10,7 +10,7 @@ use motelm_core::session::Options;
 use motelm_core::simd::Level;
 use motelm_core::tokenizer::Encode;
 use motelm_core::{Bytes, Model, Session, Tokenizer};
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 static MODEL: &[u8] = include_bytes!("../../models/tales-280K-Q8_0.gguf");

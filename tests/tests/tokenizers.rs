@@ -10,7 +10,7 @@ use motelm_tests::counting::{Counting, measure};
 use motelm_tests::{full_golden, golden, json, list, read};
 use proptest::prelude::*;
 use serde_json::Value;
-#[cfg(target_arch = "wasm32")]
+#[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[global_allocator]

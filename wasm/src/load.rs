@@ -103,8 +103,8 @@ impl Head {
     }
 }
 
-/// What a 32-bit module can use: all addresses, less what the program and its stack take.
-const MOST: u64 = (1 << 32) - (4 << 20);
+/// What a module can use: all addresses, or the 16 GiB that browsers stop at, less what the program and its stack take.
+const MOST: u64 = (1 << if usize::BITS == 32 { 32 } else { 34 }) - (4 << 20);
 
 /// A tokenizer's tables: what an entry of the vocabulary takes, and of the merges.
 fn tokenizer_bytes(file: &File) -> u64 {

@@ -1,6 +1,6 @@
 //! The parts: what each one needs and how it runs, in the order of the test command.
 
-use crate::setup::{Setup, Stop, THREADS_FLAGS, Target, output, run};
+use crate::setup::{BROWSER64, Setup, Stop, THREADS_FLAGS, Target, output, run};
 use std::fs;
 
 /// One way to test.
@@ -29,7 +29,18 @@ pub const PARTS: &[Part] = &[
         run: no_std,
     },
     Part { name: "i686", about: "a 32-bit process", needs: i686_needs, run: i686 },
-    Part { name: "wasm", about: "the engine in headless Chromium", needs: wasm_needs, run: wasm },
+    Part {
+        name: "wasm",
+        about: "the engine in headless Chromium",
+        needs: |setup| wasm_needs(setup, BROWSER),
+        run: |setup| wasm(setup, BROWSER, &BROWSER_TESTS),
+    },
+    Part {
+        name: "wasm64",
+        about: "the same with 64-bit addresses",
+        needs: |setup| wasm_needs(setup, BROWSER64),
+        run: |setup| wasm(setup, BROWSER64, &BROWSER64_TESTS),
+    },
     Part {
         name: "page",
         about: "the npm package on a page in Chromium and Firefox",
@@ -127,38 +138,40 @@ fn i686(setup: &Setup) -> Result<(), Stop> {
     run(cargo.args(ENGINE))
 }
 
-fn wasm_needs(setup: &Setup) -> Result<(), Stop> {
+fn wasm_needs(setup: &Setup, triple: &str) -> Result<(), Stop> {
     setup.program("chromedriver", &["chromium", "chromium-driver"])?;
-    setup.target(BROWSER)?;
+    setup.target(triple)?;
     setup.wasm_bindgen().map(drop)
 }
 
 /// As the modules of the package for one thread are built. `tests/webdriver.json` says how Chromium is started.
-fn wasm(setup: &Setup) -> Result<(), Stop> {
-    BUILDS.iter().try_for_each(|(_, flags)| wasm_build(setup, flags))
-}
-
-fn wasm_build(setup: &Setup, flags: &str) -> Result<(), Stop> {
-    let target = setup.target(BROWSER)?;
-    let mut cargo = target.cargo(setup, "test", flags);
-    cargo.args(["--profile", "ci", "-p", "motelm-tests"]);
-    cargo.args(BROWSER_TESTS.iter().flat_map(|name| ["--test", name]));
-    cargo.env(target.variable("RUNNER"), setup.wasm_bindgen()?.join("wasm-bindgen-test-runner"));
-    cargo.env("WASM_BINDGEN_USE_BROWSER", "1").env("WASM_BINDGEN_TEST_TIMEOUT", "300");
-    run(cargo.env("CHROMEDRIVER", "chromedriver"))
+fn wasm(setup: &Setup, triple: &str, tests: &[&str]) -> Result<(), Stop> {
+    let target = setup.target(triple)?;
+    BUILDS.iter().filter(|(_, of, _)| *of == triple).try_for_each(|(_, _, flags)| {
+        let mut cargo = target.cargo(setup, "test", flags);
+        cargo.args(["--profile", "ci", "-p", "motelm-tests"]);
+        cargo.args(tests.iter().flat_map(|name| ["--test", name]));
+        cargo.env(target.variable("RUNNER"), setup.wasm_bindgen()?.join("wasm-bindgen-test-runner"));
+        cargo.env("WASM_BINDGEN_USE_BROWSER", "1").env("WASM_BINDGEN_TEST_TIMEOUT", "300");
+        run(cargo.env("CHROMEDRIVER", "chromedriver"))
+    })
 }
 
 /// The bindings, and the tests against reference data, which bring the cases of `tests/golden` along.
 const BROWSER_TESTS: [&str; 6] = ["bindings", "quants", "kernels", "tokenizers", "models", "stories"];
+/// Without those that make up input: proptest does not compile for 64-bit addresses.
+const BROWSER64_TESTS: [&str; 4] = ["bindings", "kernels", "models", "stories"];
 
 /// What browsers may have beyond the baseline; each is a module of its own in the package.
-const BUILDS: [(&str, &str); 2] =
-    [("simd128", "-Ctarget-feature=+simd128"), ("relaxed", "-Ctarget-feature=+simd128,+relaxed-simd")];
+const BUILDS: [(&str, &str, &str); 3] =
+    [("simd128", BROWSER, BASELINE), ("relaxed", BROWSER, RELAXED), ("relaxed64", BROWSER64, RELAXED)];
+const BASELINE: &str = "-Ctarget-feature=+simd128";
+const RELAXED: &str = "-Ctarget-feature=+simd128,+relaxed-simd";
 
 /// The module for several threads, which share a memory that JavaScript makes. The exports are what `wasm-bindgen`
 /// needs to give each thread its own stack and thread-local values.
 const THREADS: [&str; 10] = [
-    "-Ctarget-feature=+simd128,+relaxed-simd",
+    RELAXED,
     THREADS_FLAGS,
     "-Clink-arg=--shared-memory",
     "-Clink-arg=--import-memory",
@@ -214,14 +227,12 @@ fn web_needs(setup: &Setup) -> Result<(), Stop> {
 
 /// The engine, the bindings around it, the TypeScript on top.
 fn build_web(setup: &Setup) -> Result<(), Stop> {
-    let module = |name, krate, flags| {
-        build_module(setup, name, krate, setup.module_target(BROWSER, "-modules", "")?, flags)
-    };
-    for (name, flags) in BUILDS {
-        module(name, "motelm-wasm", flags)?;
+    let one_thread = |triple| setup.module_target(triple, "-modules", "");
+    for (name, triple, flags) in BUILDS {
+        build_module(setup, name, "motelm-wasm", one_thread(triple)?, flags)?;
     }
     // What every engine's build needs a browser to have, this may have, too.
-    module("chat", "motelm-wasm-chat", BUILDS[0].1)?;
+    build_module(setup, "chat", "motelm-wasm-chat", one_thread(BROWSER)?, BASELINE)?;
     let threads = setup.module_target(BROWSER, "-modules-threads", THREADS_FLAGS)?;
     build_module(setup, "threads", "motelm-wasm", threads, &THREADS.join(" "))?;
     run(setup.command("npm").args(["run", "--prefix", "web", "build"]))
@@ -232,8 +243,7 @@ fn build_module(setup: &Setup, name: &str, krate: &str, target: Target, flags: &
     let mut bindgen = setup.command(setup.wasm_bindgen()?.join("wasm-bindgen"));
     bindgen.args(["--target", "web", "--out-dir", &format!("web/wasm/{name}")]);
     bindgen.args(["--remove-name-section", "--remove-producers-section"]); // a tenth of the module
-    let built = format!("wasm/{}.wasm", krate.replace('-', "_"));
-    run(bindgen.arg(setup.target_dir().join(BROWSER).join(built)))
+    run(bindgen.arg(target.built(setup, "wasm").join(format!("{}.wasm", krate.replace('-', "_")))))
 }
 
 const ARM: &str = "aarch64-unknown-linux-gnu";

@@ -1,8 +1,8 @@
 //! What the parts need beyond a Rust toolchain, and how it comes onto this machine.
 //!
 //! Everything is looked for first and installed second: programs through apt, a target's standard library through
-//! rustup or else built from Debian's library source, `wasm-bindgen` through cargo. Nobody distributes a library for
-//! WebAssembly that panics without words, or has threads: those are always built, from rustup's source or Debian's.
+//! rustup or else built from its source, rustup's or Debian's, `wasm-bindgen` through cargo. Nobody distributes a library
+//! for WebAssembly that panics without words, has threads, or has 64-bit addresses: those are always built.
 //! What is built or downloaded lies in `~/.cache/motelm` (or `MOTE_CACHE`), so a second checkout finds it. What cannot
 //! be had is a [`Stop::Skipped`].
 
@@ -32,6 +32,9 @@ pub struct Setup {
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
 const DEBIAN_RUST: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22"];
+
+/// WebAssembly with 64-bit addresses. No library for it is distributed, and Rust calls its vectors unstable.
+pub const BROWSER64: &str = "wasm64-unknown-unknown";
 
 /// What WebAssembly needs for threads, in the standard library as in what is linked to it.
 pub const THREADS_FLAGS: &str = "-Ctarget-feature=+atomics,+bulk-memory,+mutable-globals";
@@ -82,36 +85,30 @@ impl Setup {
 
     /// Makes sure that code can be compiled for `triple`.
     pub fn target(&self, triple: &str) -> Result<Target, Stop> {
-        let ready = || Target { triple: triple.into(), compiler: Compiler::Rustup, sysroot: None, flags: "" };
+        let target = |compiler, sysroot| Target { triple: triple.into(), compiler, sysroot, flags: "" };
         if rustup_has(triple) {
-            return Ok(ready());
+            return Ok(target(Compiler::Rustup, None));
         }
-        if let Some(sysroot) = self.sysroot(Compiler::Debian, "").filter(|it| library(it, triple).exists()) {
-            return Ok(Target {
-                triple: triple.into(),
-                compiler: Compiler::Debian,
-                sysroot: Some(sysroot),
-                flags: "",
-            });
+        for compiler in [Compiler::Rustup, Compiler::Debian] {
+            let sysroot = self.sysroot(compiler, "").filter(|it| library(it, triple).exists());
+            if sysroot.is_some() {
+                return Ok(target(compiler, sysroot));
+            }
         }
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", triple]).env("RUST_BACKTRACE", "0");
         if on_path("rustup") && run(&mut rustup).is_ok() && rustup_has(triple) {
-            return Ok(ready());
+            return Ok(target(Compiler::Rustup, None));
         }
-        println!("rustup has no standard library for {triple}: building it from Debian's source");
-        self.built_target(Compiler::Debian, triple, "", "")
+        println!("rustup has no standard library for {triple}: building it from its source");
+        self.built_target(compiler_with_source(), triple, "", "")
     }
 
     /// Makes sure that a module of the package can be compiled: with a standard library of this kind, which is
     /// compiled with `flags`, too.
     pub fn module_target(&self, triple: &str, kind: &str, flags: &str) -> Result<Target, Stop> {
-        let mut rustup = Command::new("rustup");
-        rustup.args(["component", "add", "rust-src"]);
-        let has_source = || Compiler::Rustup.source().exists();
-        let rustup = has_source() || (on_path("rustup") && run(&mut rustup).is_ok() && has_source());
-        let compiler = if rustup { Compiler::Rustup } else { Compiler::Debian };
-        let target = self.built_target(compiler, triple, kind, &format!("{SILENT} -Copt-level=z {flags}"))?;
+        let flags = format!("{SILENT} -Copt-level=z {flags}");
+        let target = self.built_target(compiler_with_source(), triple, kind, &flags)?;
         Ok(Target { flags: SILENT, ..target })
     }
 
@@ -239,13 +236,18 @@ impl Target {
         }
         let mut cargo = self.compiler.cargo(setup);
         cargo.args([subcommand, "--target", &self.triple]).env(self.variable("RUSTFLAGS"), flags.trim());
-        if !self.flags.is_empty() {
+        if !self.flags.is_empty() || self.triple == BROWSER64 {
             cargo.env("RUSTC_BOOTSTRAP", "1"); // as the standard library itself is compiled
         }
         if let Some(linker) = linker(&self.triple) {
             cargo.env(self.variable("LINKER"), linker);
         }
         cargo
+    }
+
+    /// The folder of what is built for this target with `profile`.
+    pub fn built(&self, setup: &Setup, profile: &str) -> PathBuf {
+        setup.target_dir().join(&self.triple).join(profile)
     }
 
     /// The environment variable that configures `what` for this target.
@@ -293,6 +295,15 @@ impl Compiler {
             Self::Debian => DEBIAN_LIBRARY.into(),
         }
     }
+}
+
+/// Rustup's, where it has the source of its library or can get it.
+fn compiler_with_source() -> Compiler {
+    let mut rustup = Command::new("rustup");
+    rustup.args(["component", "add", "rust-src"]);
+    let has_source = || Compiler::Rustup.source().exists();
+    let rustup = has_source() || (on_path("rustup") && run(&mut rustup).is_ok() && has_source());
+    if rustup { Compiler::Rustup } else { Compiler::Debian }
 }
 
 fn target_variable(triple: &str, what: &str) -> String {

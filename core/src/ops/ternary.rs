@@ -12,7 +12,7 @@
 #[cfg(any(
     target_arch = "x86_64",
     all(target_arch = "aarch64", target_feature = "neon"),
-    all(target_arch = "wasm32", target_feature = "simd128")
+    target_feature = "simd128"
 ))]
 pub(crate) mod eight;
 #[cfg(target_arch = "x86_64")]

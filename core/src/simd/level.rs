@@ -7,7 +7,7 @@ use super::*;
 #[non_exhaustive]
 pub enum Level {
     /// Plain Rust, for every processor; what the others are tested against.
-    #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
+    #[cfg(any(feature = "scalar", not(target_feature = "simd128")))]
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
@@ -28,7 +28,7 @@ pub enum Level {
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     I8mm(I8mm),
     /// WebAssembly with 128-bit vectors, relaxed ones where the module is compiled for them.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    #[cfg(target_feature = "simd128")]
     Simd128(Simd128),
 }
 
@@ -75,9 +75,9 @@ impl Level {
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         #[allow(unreachable_code, reason = "where the target promises more")]
         return Self::Neon(Neon);
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        #[cfg(target_feature = "simd128")]
         return Self::Simd128(Simd128);
-        #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
+        #[cfg(any(feature = "scalar", not(target_feature = "simd128")))]
         #[allow(unreachable_code, reason = "what is left when the target promises nothing")]
         Self::Scalar
     }
@@ -85,7 +85,7 @@ impl Level {
     /// `scalar`, `avx2`, ...
     pub const fn name(self) -> &'static str {
         match self {
-            #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
+            #[cfg(any(feature = "scalar", not(target_feature = "simd128")))]
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
@@ -101,9 +101,9 @@ impl Level {
             Self::Dotprod(_) => "dotprod",
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::I8mm(_) => "i8mm",
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            #[cfg(target_feature = "simd128")]
             Self::Simd128(_) if cfg!(target_feature = "relaxed-simd") => "relaxed",
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            #[cfg(target_feature = "simd128")]
             Self::Simd128(_) => "simd128",
         }
     }
@@ -112,7 +112,7 @@ impl Level {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
-            #[cfg(any(feature = "scalar", not(all(target_arch = "wasm32", target_feature = "simd128"))))]
+            #[cfg(any(feature = "scalar", not(target_feature = "simd128")))]
             Self::Scalar => Scalar.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.enter(kernel),
@@ -126,7 +126,7 @@ impl Level {
             Self::Dotprod(isa) => isa.enter(kernel),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::I8mm(isa) => isa.enter(kernel),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            #[cfg(target_feature = "simd128")]
             Self::Simd128(isa) => isa.enter(kernel),
         }
     }

@@ -7,7 +7,7 @@
 use super::narrow::{Products, ProductsKernel};
 use super::side_by_side::{Dots, DotsKernel};
 use super::simd128::{Pair, Pairs, Simd128, load, store, transpose};
-use core::arch::wasm32::*;
+use super::wasm::*;
 
 #[inline(always)]
 pub(super) fn mul_add(a: v128, b: v128, c: v128) -> v128 {

@@ -2,12 +2,12 @@
 
 use super::narrow::{Narrow, Products, ProductsKernel};
 use super::side_by_side::{Dots, DotsKernel, SideBySide};
+use super::wasm::*;
 use super::{Isa, Kernel};
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
 use crate::ops::ternary::{self, Ternary};
 use crate::ops::{eight, narrow};
-use core::arch::wasm32::*;
 
 /// 128-bit vectors. A module that has them does not load without them, so the type itself is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ mod plain {
     use crate::simd::narrow::ProductsKernel;
     use crate::simd::side_by_side::DotsKernel;
     use crate::simd::two_rows::TwoRows;
-    use core::arch::wasm32::*;
+    use crate::simd::wasm::*;
 
     /// To the lanes of `sum` adds the products of signed bytes, in some order; `x` is at least -127.
     #[inline(always)]

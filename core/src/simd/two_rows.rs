@@ -2,7 +2,7 @@
 
 use super::side_by_side::Dots;
 use super::simd128::{Simd128, load, load_widened, store, transpose};
-use core::arch::wasm32::*;
+use super::wasm::*;
 
 /// Dot products of two 16-bit numbers, each of which holds the weights of two rows, at most 3: the second row's are
 /// moved up, so that its sums lie above those of the first.
