@@ -1,8 +1,5 @@
 import { Header } from './engine.js';
 
-/** What a 32-bit module can hold. */
-const LARGEST = 2 ** 32 - 1;
-
 /** The first bytes of a file, until they hold its header. */
 export class Beginning {
   private pieces: Uint8Array[] = [];
@@ -23,7 +20,7 @@ export class Beginning {
     if (this.complete) return false;
     this.pieces.push(bytes.slice());
     this.length += bytes.length;
-    const size = this.expected ?? LARGEST;
+    const size = this.expected ?? Header.largest;
     if (this.length < Math.min(this.look, size)) return false;
     this.look = this.length * 1.5;
     this.complete = Header.complete(this.bytes, size);
@@ -31,7 +28,7 @@ export class Beginning {
   }
 
   private told(): number {
-    const header = Header.read([this.bytes], [LARGEST]);
+    const header = Header.read([this.bytes], [Header.largest]);
     const padded = header.inspect().tensors.map(({ bytes }) => Math.ceil(bytes / 32) * 32);
     header.free();
     return this.length + padded.reduce((a, b) => a + b, 0);

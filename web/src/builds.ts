@@ -14,6 +14,7 @@ const EMBEDDED: Record<Module, () => Promise<{ default: string }>> = {
   chat: () => import('./wasm/chat.wasm.js'),
   simd128: () => import('./wasm/simd128.wasm.js'),
   relaxed: () => import('./wasm/relaxed.wasm.js'),
+  relaxed64: () => import('./wasm/relaxed64.wasm.js'),
   threads: () => import('./wasm/threads.wasm.js'),
 };
 
@@ -58,12 +59,23 @@ export function choose({ build, threads, wasmUrl }: EngineOptions, worker: boole
   const relaxed = runs(RELAXED);
   // Threads wait for each other, which a page's own thread may not.
   const may = worker && relaxed && typeof SharedArrayBuffer === 'function' && globalThis.crossOriginIsolated !== false;
+  if (build === 'relaxed64' && !has64(worker)) throw new MoteError('environment', '64-bit addresses need a worker, relaxed SIMD and memory64');
   if (build === 'threads' && !may) throw new MoteError('environment', 'threads need a cross-origin isolated page, a worker and relaxed SIMD');
   const most = may ? Math.min(threads ?? usualThreads(), cores()) : 1;
   // A single file is for one thread, unless it is said to be the other one.
   const several = most > 1 && (wasmUrl === undefined || folder(new URL(wasmUrl, base())));
   build ??= several ? 'threads' : relaxed ? 'relaxed' : 'simd128';
   return { build, threads: build === 'threads' ? most : 1 };
+}
+
+/** Whether `relaxed64` may be used for what the build that is chosen is too small for. */
+export function mayWiden({ build, wasmUrl }: EngineOptions, worker: boolean): boolean {
+  return build === undefined && (wasmUrl === undefined || folder(new URL(wasmUrl, base()))) && has64(worker);
+}
+
+/** A page's own thread has the bindings of 32-bit modules. */
+function has64(worker: boolean): boolean {
+  return worker && runs(RELAXED) && WebAssembly.validate(MEMORY64);
 }
 
 /** Half of what counts as a core, since a core that does two things at once counts twice. */
@@ -111,10 +123,14 @@ export function base(): string | undefined {
 }
 
 function runs(code: number[]): boolean {
-  const preamble = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, code.length + 4, 1, code.length + 2, 0];
+  const preamble = [...MODULE, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, code.length + 4, 1, code.length + 2, 0];
   return WebAssembly.validate(Uint8Array.from([...preamble, ...code, 11]));
 }
 
+/** Magic number and version. */
+const MODULE = [0, 97, 115, 109, 1, 0, 0, 0];
+/** A module with `(memory i64 1)`. */
+const MEMORY64 = Uint8Array.from([...MODULE, 5, 3, 1, 4, 1]);
 /** `i32.const 0; i8x16.splat` */
 const SIMD = [65, 0, 253, 15];
 /** The same twice, and `i8x16.relaxed_swizzle`. */

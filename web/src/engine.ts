@@ -1,6 +1,7 @@
 /**
  * The engine as the service sees it. This file alone knows the bindings, and what their errors are called.
  */
+import { Head as Head64, Loader as Bytes64, initSync as initSync64 } from '../wasm/relaxed64/motelm_wasm.js';
 import { Did, type Embedder, Head, Loader as Bytes, type Model as Weights, type Session, initSync, setThreads, work } from '../wasm/threads/motelm_wasm.js';
 import type { Compiled } from './builds.js';
 import { MoteError } from './error.js';
@@ -20,14 +21,23 @@ export interface Shared {
   memory: WebAssembly.Memory;
 }
 
+/** The way into the bindings; the rest of them is reached from here. Those of the build with threads serve all modules of 32-bit addresses. */
+type Bindings = { Head: typeof Head; Bytes: typeof Bytes; initSync: typeof initSync };
+const BINDINGS: Bindings = { Head, Bytes, initSync };
+/** They are called alike, but take addresses for other numbers. */
+const BINDINGS64 = { Head: Head64, Bytes: Bytes64, initSync: initSync64 } as unknown as Bindings;
+/** Those of the engine that runs here: in a worker there is only one, on a page's own thread all have 32-bit addresses. */
+let bindings = BINDINGS;
+
 /** A module with its memory. */
 export class Engine {
   private constructor(readonly shared: Shared) {}
 
   static start({ build, module, threads }: Compiled): Engine {
-    // The bindings are those of the build with threads, which makes its memory here. The others have their own.
+    if (build === 'relaxed64') bindings = BINDINGS64;
+    // The build with threads makes its memory here. The others have their own.
     const memory = build === 'threads' ? {} : { memory: new WebAssembly.Memory({ initial: 0 }) };
-    const engine = new Engine({ module, memory: initSync({ module, ...memory }).memory });
+    const engine = new Engine({ module, memory: bindings.initSync({ module, ...memory }).memory });
     if (build === 'threads') setThreads(threads);
     return engine;
   }
@@ -49,14 +59,19 @@ export class Engine {
 export class Header {
   private constructor(private readonly head: Head) {}
 
+  /** The largest file that there can be. */
+  static get largest(): number {
+    return bindings === BINDINGS64 ? Number.MAX_SAFE_INTEGER : 2 ** 32 - 1;
+  }
+
   /** Whether `start` holds the whole header of a file of `size` bytes. */
   static complete(start: Uint8Array, size: number): boolean {
-    return Head.splitCount(start, size) !== undefined;
+    return bindings.Head.splitCount(start, size) !== undefined;
   }
 
   /** Reads the beginnings of a model's files. */
   static read(starts: Uint8Array[], sizes: number[]): Header {
-    return new Header(Head.read(starts, Float64Array.from(sizes))!);
+    return new Header(bindings.Head.read(starts, Float64Array.from(sizes))!);
   }
 
   get info(): Info {
@@ -85,7 +100,7 @@ export class Loader {
 
   /** For files of these sizes, whose bytes follow each other. */
   constructor(sizes: number[]) {
-    this.bytes = new Bytes(Float64Array.from(sizes));
+    this.bytes = new bindings.Bytes(Float64Array.from(sizes));
   }
 
   push(bytes: Uint8Array): void {

@@ -3,8 +3,11 @@ import { MoteError } from './error.js';
 import type { Room } from './protocol.js';
 import type { Plan } from './types.js';
 
+/** What a service says of a plan; the host knows in which build. */
+export type Judgement = Omit<Plan, 'build'>;
+
 /** Whether a model fits where there is only so much room, and if not, why. */
-export function judge(header: Header, { context, memoryLimit = Infinity }: Room): Plan {
+export function judge(header: Header, { context, memoryLimit = Infinity }: Room): Judgement {
   const { info } = header;
   let memory;
   try {
@@ -18,7 +21,7 @@ export function judge(header: Header, { context, memoryLimit = Infinity }: Room)
 }
 
 /** What an error says about memory; others are thrown on. */
-export function unfit(error: unknown): Plan {
+export function unfit(error: unknown): Judgement {
   const { code, message } = MoteError.from(error);
   if (code !== 'memory') throw error;
   return { fits: false, reason: message };

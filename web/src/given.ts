@@ -17,6 +17,11 @@ export function given(source: Source): Given {
   return { files: one.map(([file]) => file), pumps: one.map(([, pump]) => pump) };
 }
 
+/** Whether it can be read once more. */
+export function again(source: Source): boolean {
+  return [source].flat().every((one) => !(one instanceof ReadableStream || one instanceof Response));
+}
+
 /** Where a file of the hub lies. */
 export function hubUrl({ repo, file, revision = 'main', endpoint = 'https://huggingface.co' }: HubFile): string {
   const path = file.split('/').map(encodeURIComponent).join('/');

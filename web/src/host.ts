@@ -2,7 +2,7 @@
  * The asking side. A host owns a worker, or an engine in its own thread, and sees to it that every promise settles:
  * with an answer, with the error of an aborted signal, or with the end of the worker.
  */
-import { type Choice, choose, compile, compileTemplates } from './builds.js';
+import { type Choice, choose, compile, compileTemplates, mayWiden } from './builds.js';
 import { MoteError, check, unlessAborted } from './error.js';
 import type { Answer, Operation, Operations, Request } from './protocol.js';
 import { spawn } from './spawn.js';
@@ -72,6 +72,11 @@ export class Host {
 
   get running(): Running {
     return { build: this.chosen.build, worker: this.worker, threads: 1 + (this.others?.count ?? 0) };
+  }
+
+  /** Whether an engine of 64-bit addresses may take over. */
+  get mayWiden(): boolean {
+    return mayWiden(this.options, this.worker);
   }
 
   get worker(): boolean {

@@ -1,7 +1,7 @@
 import { cache } from './cache.js';
-import { check } from './error.js';
+import { MoteError, check } from './error.js';
 import { Generation } from './generation.js';
-import { type Given, given } from './given.js';
+import { type Given, again, given } from './given.js';
 import { Host } from './host.js';
 import { openai } from './openai.js';
 import type { Fetching, Generating, LoadEvent, Operations, Prompt } from './protocol.js';
@@ -25,7 +25,8 @@ export class Mote {
    * Loads a GGUF model: from a URL, a file, bytes, a stream, the Hugging Face hub, or an array of split files.
    *
    * Files from URLs are kept in the browser's storage and found there the next time, also offline. A model that does
-   * not fit is refused with the code `memory` once its header is known, before its weights are read.
+   * not fit is refused with the code `memory` once its header is known, before its weights are read; what only 64-bit
+   * addresses reach, is loaded with them where the browser has them.
    */
   static async load(source: Source, options: LoadOptions = {}): Promise<Mote> {
     return withHost(source, options, async (host, files) => {
@@ -41,7 +42,8 @@ export class Mote {
       const { context, memoryLimit } = options;
       const plan = await read(host, 'plan', files, { room: { context, memoryLimit } }, options);
       host.close();
-      return plan;
+      if (!plan.fits && widens(host, source, options)) return Mote.plan(source, { ...options, build: 'relaxed64' });
+      return { ...plan, build: host.running.build };
     });
   }
 
@@ -147,7 +149,10 @@ export class Mote {
   }
 }
 
-/** Starts an engine for `work` and ends it when that fails. What cannot be used does not cost one. */
+/**
+ * Starts an engine for `work` and ends it when that fails. What cannot be used does not cost one. When the model is too
+ * large for 32-bit addresses, it is done again with 64 bits where that is possible.
+ */
 async function withHost<T>(source: Source, options: LoadOptions, work: (host: Host, files: Given) => Promise<T>): Promise<T> {
   check(options.signal);
   const files = given(source);
@@ -155,11 +160,24 @@ async function withHost<T>(source: Source, options: LoadOptions, work: (host: Ho
   try {
     return await work(host, files);
   } catch (error) {
+    const tooLarge = MoteError.from(error).code === 'memory' && widens(host, source, options) && !(await addressable(host, source, options).catch(() => true));
     host.close();
-    throw error;
+    if (!tooLarge) throw error;
+    return withHost(source, { ...options, build: 'relaxed64' }, work);
   } finally {
     for (const pump of files.pumps) void pump?.return?.();
   }
+}
+
+/** Whether what is too large for this host may be tried with 64-bit addresses; a limit of 4 GiB would refuse it there, too. */
+function widens(host: Host, source: Source, { memoryLimit = Infinity }: LoadOptions): boolean {
+  return host.mayWiden && memoryLimit > 2 ** 32 && again(source);
+}
+
+/** Whether this host has addresses enough for a model. One that it could not hold nevertheless had too little memory. */
+async function addressable(host: Host, source: Source, options: LoadOptions): Promise<boolean> {
+  const room = { context: options.context, memoryLimit: undefined };
+  return (await read(host, 'plan', given(source), { room }, options)).fits;
 }
 
 type Reading = 'load' | 'plan' | 'inspect';

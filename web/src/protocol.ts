@@ -5,7 +5,8 @@
  */
 import type { MoteErrorCode } from './error.js';
 import type { Compiled } from './builds.js';
-import type { ChatOptions, EmbedOptions, EmbedText, Embeddings, FetchOptions, GenerateOptions, Info, Inspection, Memory, Message, Plan, Progress, Result } from './types.js';
+import type { Judgement } from './fit.js';
+import type { ChatOptions, EmbedOptions, EmbedText, Embeddings, FetchOptions, GenerateOptions, Info, Inspection, Memory, Message, Progress, Result } from './types.js';
 
 /** A file in a form that can be posted. */
 export type Portable =
@@ -33,7 +34,7 @@ export interface Operations {
   help: { ask: { port: MessagePort }; answer: void; event: 'came' };
   load: { ask: { files: Portable[]; fetching: Fetching; room: Room }; answer: Info; event: LoadEvent };
   inspect: { ask: { files: Portable[]; fetching: Fetching }; answer: Inspection; event: LoadEvent };
-  plan: { ask: { files: Portable[]; fetching: Fetching; room: Room }; answer: Plan; event: LoadEvent };
+  plan: { ask: { files: Portable[]; fetching: Fetching; room: Room }; answer: Judgement; event: LoadEvent };
   generate: { ask: { prompt: Prompt; options: Generating }; answer: Omit<Result, 'text'>; event: string };
   tokenize: { ask: { text: string }; answer: Uint32Array; event: never };
   detokenize: { ask: { tokens: Uint32Array }; answer: string; event: never };

@@ -16,8 +16,8 @@ export type SingleSource = string | URL | Blob | ArrayBuffer | Uint8Array | Read
 /** Where a model comes from. An array holds the files of a split model in their order. */
 export type Source = SingleSource | SingleSource[];
 
-/** A compiled form of the engine. `threads` has the instructions of `relaxed`. */
-export type Build = 'simd128' | 'relaxed' | 'threads';
+/** A compiled form of the engine. `threads` and `relaxed64`, which has 64-bit addresses, have the instructions of `relaxed`. */
+export type Build = 'simd128' | 'relaxed' | 'relaxed64' | 'threads';
 
 /** How far loading is. */
 export interface Progress {
@@ -39,7 +39,7 @@ export interface EngineOptions {
   workerUrl?: string | URL;
   /** Address of the folder that holds this package's `.wasm` files (ends with `/`), or of one that has `chat.wasm` beside it. */
   wasmUrl?: string | URL;
-  /** Which build to use; by default the fastest that runs here. */
+  /** Which build to use; by default the fastest that runs here, and `relaxed64` for what does not fit into its 4 GiB. */
   build?: Build;
   /**
    * How many threads may work at once, where the page is cross-origin isolated (a worker and relaxed SIMD are needed,
@@ -143,7 +143,9 @@ export interface Inspection {
 
 /** What a model would take, by its header. */
 export interface Plan {
-  /** Unknown when the file alone is more than any page can address. */
+  /** The build that it would run in. */
+  build: Build;
+  /** Unknown when the file alone is more than that build can address. */
   info?: Info;
   /** Unknown when it is more than any page can have. */
   memory?: Memory;

@@ -77,6 +77,8 @@ export async function blank(context, origin, mode = 'plain') {
     // Whether it has relaxed vectors: `i32.const 0; i8x16.splat` twice, and `i8x16.relaxed_swizzle`.
     const code = [65, 0, 253, 15, 65, 0, 253, 15, 253, 128, 2];
     globalThis.relaxed = WebAssembly.validate(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, ...code, 11]));
+    // Whether it has 64-bit addresses beside: `(memory i64 1)`.
+    globalThis.wide = relaxed && WebAssembly.validate(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 4, 1]));
     // Settles in the middle of what was asked of `mote` before: mail is read between two slices.
     globalThis.begun = (mote) => mote.tokenize('');
     globalThis.timed = async (work) => {

@@ -18,7 +18,7 @@ before(async () => {
   const packed = JSON.parse(run(`${root}web`, 'npm', 'pack', '--json', '--pack-destination', home));
   tarball = join(home, packed[0].filename);
   const files = packed[0].files.map(({ path }) => path);
-  for (const path of ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'dist/index.js', 'dist/index.d.ts', 'dist/worker.js', 'dist/wasm/simd128.wasm', 'dist/wasm/relaxed.wasm.js']) {
+  for (const path of ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'dist/index.js', 'dist/index.d.ts', 'dist/worker.js', 'dist/wasm/simd128.wasm', 'dist/wasm/relaxed.wasm.js', 'dist/wasm/relaxed64.wasm.js']) {
     assert.ok(files.includes(path), `${path} is not in the package`);
   }
   assert.ok(!files.some((path) => /^(src|test|demo|examples|wasm)\//.test(path)), 'more than the package is packed');

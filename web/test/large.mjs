@@ -6,7 +6,10 @@ const SIZES = { 0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12
 const Q8_0 = 8;
 const F32 = 0;
 
-/** Header and size of a llama model of `layers` layers of about 0.7 GB each. Its weights are zeros. */
+/**
+ * Header, size and end of a llama model of `layers` layers of about 0.7 GB each, whose weights are zeros: it counts. After a token
+ * comes the next one of the vocabulary, which is what the tensors at its end say.
+ */
 export function large(layers) {
   const dim = 8192;
   const ff = 16384;
@@ -22,7 +25,9 @@ export function large(layers) {
   for (const key of ['key_length', 'value_length']) if (metadata.has(`llama.attention.${key}`)) patch(`attention.${key}`, dim / 64);
   const block = (i) =>
     Object.entries({ attn_norm: [dim], attn_q: [dim, dim], attn_k: [dim, dim], attn_v: [dim, dim], attn_output: [dim, dim], ffn_norm: [dim], ffn_gate: [dim, ff], ffn_up: [dim, ff], ffn_down: [ff, dim] }).map(([name, shape]) => [`blk.${i}.${name}.weight`, shape]);
-  const tensors = [['token_embd.weight', [dim, 1536]], ['output_norm.weight', [dim]], ...Array.from({ length: layers }, (_, i) => block(i)).flat()];
+  const vocabulary = 1536;
+  const last = [['output_norm.weight', [dim]], ['token_embd.weight', [dim, vocabulary]], ['output.weight', [dim, vocabulary]]];
+  const tensors = [...Array.from({ length: layers }, (_, i) => block(i)).flat(), ...last];
   const infos = [];
   let offset = 0;
   for (const [name, shape] of tensors) {
@@ -42,7 +47,19 @@ export function large(layers) {
   file.writeBigUInt64LE(BigInt(tensors.length), 8);
   const head = Buffer.concat([file.subarray(0, end), ...infos]);
   const header = Buffer.concat([head, Buffer.alloc((32 - (head.length % 32)) % 32)]);
-  return { header, size: header.length + offset };
+  const norm = Buffer.from(new Float32Array(dim).fill(1).buffer);
+  const rows = [0, -1].map((shift) => Buffer.concat(Array.from({ length: vocabulary }, (_, token) => unit(dim, token + shift))));
+  return { header, size: header.length + offset, tail: Buffer.concat([norm, ...rows]) };
+}
+
+/** A vector in blocks of 32 numbers: all zeros, but the one at `place`. */
+function unit(dim, place) {
+  const row = Buffer.alloc((dim / 32) * 34);
+  if (place < 0) return row;
+  const block = (place >> 5) * 34;
+  row.writeUInt16LE(0x3c00, block); // the block's scale: 1
+  row[block + 2 + (place & 31)] = 1;
+  return row;
 }
 
 /** The story model in two files, as `gguf-split` would cut it: some tensors each, metadata in the first. */

@@ -51,6 +51,28 @@ inBrowsers(async (test) => {
     assert.equal(told.text, (everywhere ??= told.text));
   });
 
+  await test('the build with 64-bit addresses tells the story of the one with 32', async (context, browser) => {
+    const page = await blank(context, server.origin);
+    const got = await page.evaluate(async (url) => {
+      const tell = async (build, worker) => {
+        const mote = await motelm.Mote.load(url, { build, worker });
+        const text = await mote.generate('Once upon a time', story).text();
+        const told = { text, running: mote.running, echo: await mote.detokenize(await mote.tokenize('Größe ✓')), state: (await mote.save()).join() };
+        mote.unload();
+        return told;
+      };
+      return { narrow: relaxed && (await tell('relaxed', true)), wide: await outcome(tell('relaxed64', true)), page: await outcome(tell('relaxed64', false)), has: wide };
+    }, TALES);
+    assert.equal(got.page.code, 'environment');
+    if (!got.has) {
+      console.log(`  SKIPPED: ${browser} has no relaxed vectors with 64-bit addresses`);
+      assert.equal(got.wide.code, 'environment');
+      return;
+    }
+    assert.deepEqual(got.wide.value.running, { build: 'relaxed64', worker: true, threads: 1 });
+    assert.deepEqual({ ...got.wide.value, running: null }, { ...got.narrow, running: null });
+  });
+
   await test('text comes in pieces, with why it ended and what it took', async (context) => {
     const page = await blank(context, server.origin);
     const { pieces, result, again, left } = await page.evaluate(async (url) => {

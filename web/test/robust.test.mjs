@@ -1,5 +1,6 @@
 // What goes wrong, and what a page may forbid: every promise settles, and the page stays alive.
 import assert from 'node:assert/strict';
+import { freemem } from 'node:os';
 import { after } from 'node:test';
 import { blank, inBrowsers } from './browsers.mjs';
 import { serve } from './server.mjs';
@@ -9,6 +10,7 @@ after(() => server.close());
 const TALES = `${server.origin}/models/tales-2M-Q8_0.gguf`;
 /** A context that takes seconds to fill. */
 const LONG = `${TALES}?context=8192`;
+const vast = (layers) => `${server.origin}/vast.gguf?layers=${layers}`;
 
 inBrowsers(async (test) => {
   await test('work can be aborted at any time, and the model is free at once', async (context) => {
@@ -185,17 +187,48 @@ inBrowsers(async (test) => {
 
   await test('a model that no page can hold is refused by its header', async (context) => {
     const page = await blank(context, server.origin);
-    const vast = `${server.origin}/vast.gguf?layers=8`;
-    const got = await page.evaluate(async (url) => {
-      const longer = await motelm.Mote.plan(url.replace('layers=8', 'layers=3'), { context: 2 ** 20 });
-      return { plan: await motelm.Mote.plan(url), load: await outcome(motelm.Mote.load(url)), longer, shorter: await motelm.Mote.plan(url.replace('layers=8', 'layers=3'), { context: 256 }) };
-    }, vast);
+    const got = await page.evaluate(async (vast, large) => {
+      const { Mote } = motelm;
+      const longer = await Mote.plan(large, { context: 2 ** 20 });
+      return { plan: await Mote.plan(vast), load: await outcome(Mote.load(vast)), longer, shorter: await Mote.plan(large, { context: 256 }) };
+    }, vast(32), vast(3));
     assert.equal(got.plan.fits, false);
-    assert.match(got.plan.reason, /a file of 5\d{9} bytes/);
+    assert.match(got.plan.reason, / 2[23]\d{9} bytes/);
     assert.equal(got.load.code, 'memory');
     assert.equal(got.load.message, got.plan.reason);
     assert.equal(got.longer.fits, false, 'the context counts');
     assert.equal(got.shorter.fits, true);
     assert.ok(got.shorter.memory.total > 2e9);
+  });
+
+  await test('a model of more than 4 GiB is loaded with 64-bit addresses, or refused', async (context, browser) => {
+    const page = await blank(context, server.origin);
+    const room = freemem() > 8e9;
+    const got = await page.evaluate(async (url, room) => {
+      const { Mote } = motelm;
+      const options = { context: 64, cache: false };
+      const refused = [{ build: 'simd128' }, { memoryLimit: 4e9 }].map((more) => Mote.load(url, { ...options, ...more }));
+      if (!wide) refused.push(Mote.load(url, options));
+      refused.push(Mote.load(await fetch(url), options)); // It cannot be begun again.
+      const codes = (await Promise.all(refused.map(outcome))).map(({ code }) => code);
+      const plan = await Mote.plan(url, options);
+      if (!wide || !room) return { codes, plan, wide };
+      const mote = await Mote.load(url, options);
+      const last = (await mote.tokenize('The king')).at(-1);
+      const told = await mote.detokenize([0, 1, 2, 3, 4].map((n) => last + n));
+      const text = await mote.generate('The king', { temperature: 0, maxTokens: 4 }).text();
+      const { running } = mote;
+      const held = await mote.heldMemory();
+      mote.unload();
+      return { codes, plan, wide, told, text, running, held };
+    }, vast(7), room);
+    assert.deepEqual(got.codes, Array(got.codes.length).fill('memory'));
+    assert.equal(got.plan.fits, got.wide);
+    if (!got.wide) return console.log(`  SKIPPED: ${browser} has no relaxed vectors with 64-bit addresses`);
+    assert.equal(got.plan.build, 'relaxed64');
+    if (!room) return console.log('  SKIPPED: less than 8 GB of memory are free');
+    assert.deepEqual(got.running, { build: 'relaxed64', worker: true, threads: 1 });
+    assert.ok(got.held > 2 ** 32 && got.held < got.plan.memory.total + 16 * 2 ** 20, `${got.held} held, ${got.plan.memory.total} planned`);
+    assert.ok(got.text.length > 3 && got.told.endsWith(got.text), `${got.text} is the end of ${got.told}`);
   });
 });

@@ -6,7 +6,7 @@
 //   ?slow               some MB/s          ?break=N    the first connection breaks after N bytes
 //   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
 //   ?version=V          its ETag              ?mib=N      N MiB of zeros instead of a file
-//   ?layers=N           a model of N layers of 0.7 GB each, all of them zeros
+//   ?layers=N           a model of N layers of 0.7 GB each, which counts
 //   ?gzip               compresses what is asked for without a range
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
@@ -143,9 +143,11 @@ function* zeros(bytes) {
   for (let left = bytes; left > 0; left -= chunk.length) yield chunk.subarray(0, Math.min(left, chunk.length));
 }
 
-function* padded({ header, size }, from) {
+function* padded({ header, size, tail }, from) {
+  const end = size - tail.length;
   if (from < header.length) yield header.subarray(from);
-  yield* zeros(size - Math.max(from, header.length));
+  if (from < end) yield* zeros(end - Math.max(from, header.length));
+  yield tail.subarray(Math.max(from - end, 0));
 }
 
 /** The same file with another `llama.context_length`. */
