@@ -13,6 +13,7 @@
 
 use core::array;
 use core::ops::Range;
+use core::ptr;
 
 use super::activations::{STEP, Step};
 use super::integers::{Lanes, Sign};
@@ -76,21 +77,22 @@ pub(crate) fn tokens<F: Lanes, I: Wide>(isa: I, rows: Rows<'_, '_>) {
             let weights = &panel[..piece.len()];
             let groups = (w.cols() - start * STEP).div_ceil(32);
             let (next_r, next_step) = if piece.end < n_steps { (r, piece.end) } else { (r + ROWS, 0) };
-            let next = Next {
-                w,
-                rows: first + next_r..first + out.width().min(next_r + ROWS),
-                bytes: next_step * per_step * F::BYTES..(next_step + PIECE) * per_step * F::BYTES,
-            };
+            let next_rows = first + next_r..first + out.width().min(next_r + ROWS);
+            let next = Next::new(w, next_rows, next_step..next_step + PIECE, per_step * F::BYTES);
             let mut t = 0;
             while t < n_tokens {
+                let tokens = (n_tokens - t).min(6);
+                let ahead = next.share(t..t + tokens, n_tokens, groups.min(piece.len() * (STEP / 32)));
                 let place = Place { out: &mut *out, first: start == 0, r, n_rows, t };
-                let tokens = match n_tokens - t {
-                    6.. => tile::<F, I, 6>(isa, weights, groups, &x.steps[start..], n_steps, place),
-                    4 | 5 => tile::<F, I, 4>(isa, weights, groups, &x.steps[start..], n_steps, place),
-                    2 | 3 => tile::<F, I, 2>(isa, weights, groups, &x.steps[start..], n_steps, place),
-                    _ => tile::<F, I, 1>(isa, weights, groups, &x.steps[start..], n_steps, place),
-                };
-                next.prefetch(isa, t..t + tokens, n_tokens);
+                let steps = &x.steps[start..];
+                match tokens {
+                    6 => tile::<F, I, 6>(isa, weights, groups, steps, n_steps, place, ahead),
+                    5 => tile::<F, I, 5>(isa, weights, groups, steps, n_steps, place, ahead),
+                    4 => tile::<F, I, 4>(isa, weights, groups, steps, n_steps, place, ahead),
+                    3 => tile::<F, I, 3>(isa, weights, groups, steps, n_steps, place, ahead),
+                    2 => tile::<F, I, 2>(isa, weights, groups, steps, n_steps, place, ahead),
+                    _ => tile::<F, I, 1>(isa, weights, groups, steps, n_steps, place, ahead),
+                }
                 t += tokens;
             }
         }
@@ -123,27 +125,69 @@ fn unpack<F: Lanes, I: Wide>(isa: I, rows: [&[F::Block]; LANES], to: &mut Weight
 
 /// Which bytes the next panel will be unpacked from.
 pub(super) struct Next<'a> {
-    pub w: &'a Matrix<'a>,
-    pub rows: Range<usize>,
-    /// Of each of these rows; they may end before.
-    pub bytes: Range<usize>,
+    w: &'a Matrix<'a>,
+    rows: Range<usize>,
+    /// Of each of these rows.
+    bytes: Range<usize>,
 }
 
-impl Next<'_> {
+impl<'a> Next<'a> {
     /// The last tokens with which they are asked for; more, and their activations would drive them out of the second
     /// cache again.
     const TOKENS: usize = 192;
 
-    /// Asks for a part of them, after the tile of `tokens` out of `n`.
+    /// Those of some steps of `rows`, as far as rows go.
+    pub fn new(w: &'a Matrix<'a>, rows: Range<usize>, steps: Range<usize>, step_bytes: usize) -> Self {
+        let end = w.bytes(0).len();
+        Self { w, rows, bytes: (steps.start * step_bytes).min(end)..(steps.end * step_bytes).min(end) }
+    }
+
+    /// Lines of the cache in a row.
+    fn lines(&self) -> usize {
+        self.bytes.len().div_ceil(64)
+    }
+
+    /// The part of them that the tile of `tokens` out of `n` asks for, in so many `pieces`.
     #[inline(always)]
-    pub fn prefetch<I: Isa>(&self, isa: I, tokens: Range<usize>, n: usize) {
+    pub fn share(&self, tokens: Range<usize>, n: usize, pieces: usize) -> Ahead<'_> {
         let window = n.min(Self::TOKENS);
         let row = |t: usize| self.rows.start + self.rows.len() * (t + window).saturating_sub(n) / window;
-        for row in row(tokens.start)..row(tokens.end) {
-            let bytes = self.w.bytes(row);
-            for line in self.bytes.clone().step_by(64) {
-                isa.prefetch(bytes.as_ptr().wrapping_add(line));
+        let rows = row(tokens.start)..row(tokens.end);
+        Ahead {
+            next: self,
+            each: (rows.len() * self.lines()).div_ceil(pieces),
+            rows,
+            lines: 0,
+            line: ptr::null(),
+        }
+    }
+}
+
+/// A part of these bytes, which a tile asks for little by little: the processor waits when asked for many lines at once.
+pub(super) struct Ahead<'a> {
+    next: &'a Next<'a>,
+    /// Lines to ask for each time.
+    each: usize,
+    /// The rows after the current one.
+    rows: Range<usize>,
+    /// How many lines are left of the current one, and the first of them.
+    lines: usize,
+    line: *const u8,
+}
+
+impl Ahead<'_> {
+    /// Asks for the next piece.
+    #[inline(always)]
+    pub fn prefetch<I: Isa>(&mut self, isa: I) {
+        for _ in 0..self.each {
+            if self.lines == 0 {
+                let Some(row) = self.rows.next() else { return };
+                self.line = self.next.w.bytes(row).as_ptr().wrapping_add(self.next.bytes.start);
+                self.lines = self.next.lines();
             }
+            isa.prefetch(self.line);
+            self.line = self.line.wrapping_add(64);
+            self.lines -= 1;
         }
     }
 }
@@ -192,7 +236,7 @@ impl Place<'_, '_> {
     }
 }
 
-/// Multiplies one tile and returns how many tokens it took.
+/// Multiplies one tile.
 #[inline(always)]
 fn tile<F: Lanes, I: Wide, const TOKENS: usize>(
     isa: I,
@@ -201,21 +245,21 @@ fn tile<F: Lanes, I: Wide, const TOKENS: usize>(
     steps: &[Step],
     stride: usize,
     place: Place<'_, '_>,
-) -> usize {
+    ahead: Ahead<'_>,
+) {
     let x = array::from_fn(|i| &steps[(place.t + i) * stride..][..weights.len()]);
     let signs = if F::SIGN == Sign::Signed { 128 } else { 0 };
     let (offset, mins) = match F::OFFSET {
         Some(offset) => (offset + signs, Mins::None),
         None => (signs, Mins::Own),
     };
-    let tile = Tile { weights, groups, offset, mins, x, stride, place };
+    let tile = Tile { weights, groups, offset, mins, x, stride, place, ahead };
     match (F::GROUP >= 32, F::ROUNDING != Rounding::Groups) {
         (true, true) => isa.enter_wide(TileOf::<32, true, TOKENS>(tile)),
         (true, false) => isa.enter_wide(TileOf::<32, false, TOKENS>(tile)),
         (false, true) => isa.enter_wide(TileOf::<16, true, TOKENS>(tile)),
         (false, false) => isa.enter_wide(TileOf::<16, false, TOKENS>(tile)),
     }
-    TOKENS
 }
 
 /// Whether weights have minima beside their offset.
@@ -236,6 +280,7 @@ struct Tile<'a, 'b, const TOKENS: usize> {
     /// Steps of a token.
     stride: usize,
     place: Place<'a, 'b>,
+    ahead: Ahead<'a>,
 }
 
 /// The same for groups of `GROUP` weights; `SHARED` tells whether the activations of a step share a scale, which then
@@ -248,8 +293,8 @@ impl<const GROUP: usize, const SHARED: bool, const TOKENS: usize> WideKernel
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
     fn run<I: Wide>(self, isa: I) {
-        let Tile { weights, groups, offset, mins, x, stride, mut place } = self.0;
-        let ahead = TOKENS * stride * size_of::<Step>();
+        let Tile { weights, groups, offset, mins, x, stride, mut place, mut ahead } = self.0;
+        let next_tile = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_wide(0.0); 2]; TOKENS];
         for s in 0..weights.len() {
             let w: &[Weights; 2] = &weights[s];
@@ -285,9 +330,10 @@ impl<const GROUP: usize, const SHARED: bool, const TOKENS: usize> WideKernel
             for i in 0..n {
                 for t in 0..TOKENS {
                     // The next tile's activations; the processor sees short runs from many places and asks too late.
-                    let line = (&raw const *steps[t]).cast::<u8>().wrapping_add(ahead + 64 * i);
+                    let line = (&raw const *steps[t]).cast::<u8>().wrapping_add(next_tile + 64 * i);
                     isa.prefetch(line);
                 }
+                ahead.prefetch(isa);
                 let mut scale = [isa.splat_wide(0.0); TOKENS];
                 for t in 0..TOKENS {
                     scale[t] = isa.splat_wide(steps[t].scale[i]);

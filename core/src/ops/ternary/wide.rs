@@ -9,7 +9,7 @@ use core::array;
 use super::eight::{finish, total};
 use super::{STEP, Step, Ternary};
 use crate::ops::matmul::Rows;
-use crate::ops::panel::{LANES, Next, Place};
+use crate::ops::panel::{Ahead, LANES, Next, Place};
 use crate::simd::{Wide, WideKernel};
 
 /// Rows in the two groups that a tile multiplies together.
@@ -49,23 +49,26 @@ pub(crate) fn tokens<F: Ternary, I: Wide>(isa: I, rows: Rows<'_, '_>) {
             }
             let weights = &panel[..len];
             let (next_r, next_step) = if start + len < n_steps { (r, start + len) } else { (r + ROWS, 0) };
+            let next_rows = first + next_r..first + out.width().min(next_r + ROWS);
             let step_bytes = STEP / F::BLOCK * F::BYTES;
-            let next = Next {
-                w,
-                rows: first + next_r..first + out.width().min(next_r + ROWS),
-                bytes: next_step * step_bytes..(next_step + PIECE) * step_bytes,
-            };
+            let next = Next::new(w, next_rows, next_step..next_step + PIECE, step_bytes);
             let mut t = 0;
             while t < n_tokens {
+                let tokens = match n_tokens - t {
+                    10.. => 10,
+                    6.. => 6,
+                    3.. => 3,
+                    _ => 1,
+                };
+                let ahead = next.share(t..t + tokens, n_tokens, len * (STEP / 32));
                 let place = Place { out: &mut *out, first: start == 0, r, n_rows, t };
                 let steps = &x.steps[start..];
-                let tokens = match n_tokens - t {
-                    10.. => tile::<F, I, 10>(isa, weights, steps, n_steps, place),
-                    6.. => tile::<F, I, 6>(isa, weights, steps, n_steps, place),
-                    3.. => tile::<F, I, 3>(isa, weights, steps, n_steps, place),
-                    _ => tile::<F, I, 1>(isa, weights, steps, n_steps, place),
-                };
-                next.prefetch(isa, t..t + tokens, n_tokens);
+                match tokens {
+                    10 => tile::<F, I, 10>(isa, weights, steps, n_steps, place, ahead),
+                    6 => tile::<F, I, 6>(isa, weights, steps, n_steps, place, ahead),
+                    3 => tile::<F, I, 3>(isa, weights, steps, n_steps, place, ahead),
+                    _ => tile::<F, I, 1>(isa, weights, steps, n_steps, place, ahead),
+                }
                 t += tokens;
             }
         }
@@ -108,7 +111,7 @@ fn block_scale<F: Ternary>(row: &[u8], step: usize) -> f32 {
     scale[0]
 }
 
-/// Multiplies one tile and returns how many tokens it took.
+/// Multiplies one tile.
 #[inline(always)]
 fn tile<F: Ternary, I: Wide, const TOKENS: usize>(
     isa: I,
@@ -116,14 +119,14 @@ fn tile<F: Ternary, I: Wide, const TOKENS: usize>(
     steps: &[Step],
     stride: usize,
     place: Place<'_, '_>,
-) -> usize {
+    ahead: Ahead<'_>,
+) {
     let x = array::from_fn(|i| &steps[(place.t + i) * stride..][..weights.len()]);
     if F::SCALED {
-        isa.enter_wide(Tile::<true, TOKENS> { weights, x, stride, place });
+        isa.enter_wide(Tile::<true, TOKENS> { weights, x, stride, place, ahead });
     } else {
-        isa.enter_wide(Tile::<false, TOKENS> { weights, x, stride, place });
+        isa.enter_wide(Tile::<false, TOKENS> { weights, x, stride, place, ahead });
     }
-    TOKENS
 }
 
 /// Products of 32 rows with some tokens, over a piece of the rows.
@@ -133,14 +136,15 @@ struct Tile<'a, 'b, const SCALED: bool, const TOKENS: usize> {
     /// Steps of a token.
     stride: usize,
     place: Place<'a, 'b>,
+    ahead: Ahead<'a>,
 }
 
 impl<const SCALED: bool, const TOKENS: usize> WideKernel for Tile<'_, '_, SCALED, TOKENS> {
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
     fn run<I: Wide>(self, isa: I) {
-        let Self { weights, x, stride, mut place } = self;
-        let ahead = TOKENS * stride * size_of::<Step>();
+        let Self { weights, x, stride, mut place, mut ahead } = self;
+        let next_tile = TOKENS * stride * size_of::<Step>();
         let mut sums = [[isa.splat_i32_wide(0); 2]; TOKENS];
         let mut products = [[isa.splat_wide(0.0); 2]; TOKENS];
         for s in 0..weights.len() {
@@ -159,10 +163,11 @@ impl<const SCALED: bool, const TOKENS: usize> WideKernel for Tile<'_, '_, SCALED
                 if i % 2 == 0 {
                     for t in 0..TOKENS {
                         // The next tile's activations; the processor sees short runs from many places and asks too late.
-                        let line = (&raw const *steps[t]).cast::<u8>().wrapping_add(ahead + 32 * i);
+                        let line = (&raw const *steps[t]).cast::<u8>().wrapping_add(next_tile + 32 * i);
                         isa.prefetch(line);
                     }
                 }
+                ahead.prefetch(isa);
                 for j in 0..8 {
                     let q = [isa.load_quads(&w[0].q[i][j]), isa.load_quads(&w[1].q[i][j])];
                     for t in 0..TOKENS {
