@@ -47,6 +47,7 @@ export class Host {
     check(signal);
     const host = new Host(options);
     try {
+      host.compileEarly();
       host.wire = await unlessAborted(host.connect(options), signal);
       host.chosen = choose(options, host.worker);
       const compiled = await unlessAborted(compile(host.chosen, options), signal);
@@ -58,6 +59,15 @@ export class Host {
       throw host.ended;
     }
     return host;
+  }
+
+  /** Compiles, while the worker starts, what will most likely run in it. What goes wrong shows again when it is chosen. */
+  private compileEarly(): void {
+    try {
+      compile(choose(this.options, this.options.worker !== false), this.options).catch(() => {});
+    } catch {
+      // There is nothing to choose.
+    }
   }
 
   /** Brings the engine's other threads; settles when they work. */
