@@ -76,11 +76,9 @@ interface Begun {
 async function* fromShelf({ shelf, parts, remote, size, entry }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
   const hash = options.sha256 === undefined ? undefined : new Sha256();
   try {
-    for (let n = 0; n < parts; n++) {
-      for await (const bytes of shelf.part(n)) {
-        hash?.update(bytes);
-        yield { bytes, phase: 'cache' };
-      }
+    for await (const bytes of shelf.read(parts)) {
+      hash?.update(bytes);
+      yield { bytes, phase: 'cache' };
     }
     if (!remote) {
       await shelf.note({ ...entry!, complete: true, used: Date.now() }).catch(() => {});

@@ -1,6 +1,6 @@
 /** The files in the [store](store.ts): what is there of each, and who may write. */
 import { MoteError } from './error.js';
-import { PART, type Store } from './store.js';
+import { type Opened, PART, type Store } from './store.js';
 
 /** A file that is kept, or begun. */
 export interface Entry {
@@ -58,13 +58,31 @@ export class Shelf {
     return here.includes(false) ? here.indexOf(false) : here.length;
   }
 
-  /** A part's bytes, in pieces that are there until the next one is asked for. */
-  async *part(n: number): AsyncGenerator<Uint8Array, void, void> {
+  /** The bytes of the first parts, in pieces that are there until the next one is asked for. Each part is opened while
+   * the one before is read. */
+  async *read(parts: number): AsyncGenerator<Uint8Array, void, void> {
+    let next = this.open(0, parts);
     try {
-      yield* this.store.pieces(this.key, `${n}`);
+      for (let n = 1, part = await next; part; part = await next) {
+        next = this.open(n++, parts);
+        try {
+          yield* part.pieces();
+        } finally {
+          part.close();
+        }
+      }
     } catch (cause) {
-      throw new MoteError('integrity', `part ${n} of ${this.url} left the cache while it was read`, cause);
+      throw new MoteError('integrity', `a part of ${this.url} left the cache while it was read`, cause);
+    } finally {
+      (await next.catch(() => undefined))?.close();
     }
+  }
+
+  /** Opens a part, if it is one of so many. */
+  private open(n: number, parts: number): Promise<Opened | undefined> {
+    const opening = n < parts ? this.store.open(this.key, `${n}`) : Promise.resolve(undefined);
+    opening.catch(() => {}); // Told when its turn comes.
+    return opening;
   }
 
   keep(n: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {

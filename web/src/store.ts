@@ -8,12 +8,19 @@ import { PIECE, bytesOf } from './reading.js';
 
 export interface Store {
   read(key: string, name: string): Promise<Blob | undefined>;
-  /** A file's bytes, in pieces that are there until the next one is asked for. */
-  pieces(key: string, name: string): AsyncGenerator<Uint8Array, void, void>;
+  /** Opens a file to read it from its beginning. */
+  open(key: string, name: string): Promise<Opened>;
   /** Writes a file whole, unless `cut` says that one that is too short would be noticed: that may be faster. */
   write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>, cut: boolean): Promise<void>;
   keys(): Promise<string[]>;
   delete(key: string): Promise<void>;
+}
+
+/** A file that is open, until it is closed. */
+export interface Opened {
+  /** Its bytes, in pieces that are there until the next one is asked for. */
+  pieces(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+  close(): void;
 }
 
 /** Bytes of a part. */
@@ -41,17 +48,12 @@ async function openFiles(): Promise<Store> {
         return undefined;
       }
     },
-    async *pieces(key, name) {
+    async open(key, name) {
       const handle = await (await all.getDirectoryHandle(key)).getFileHandle(name);
       // Faster than a stream through the browser's process; refused where another tab has one that does not share.
       const access = names.includes('createSyncAccessHandle') && (await direct(handle, { mode: 'read-only' }).catch(() => undefined));
-      if (!access) return yield* bytesOf(await handle.getFile());
-      try {
-        const buffer = new Uint8Array(PIECE);
-        for (let at = 0, n; (n = access.read(buffer, { at })) > 0; at += n) yield buffer.subarray(0, n);
-      } finally {
-        access.close();
-      }
+      if (!access) return streamed(await handle.getFile());
+      return { pieces: () => read(access), close: () => access.close() };
     },
     async write(key, name, bytes, cut) {
       const folder = await all.getDirectoryHandle(key, { create: true });
@@ -89,9 +91,7 @@ async function openCache(): Promise<Store> {
   const keyOf = (request: Request) => new URL(request.url).pathname.split('/')[1]!;
   return {
     read: async (key, name) => (await cache.match(url(key, name)))?.blob(),
-    pieces: async function* (key, name) {
-      yield* bytesOf(await (await cache.match(url(key, name)))!.blob());
-    },
+    open: async (key, name) => streamed(await (await cache.match(url(key, name)))!.blob()),
     write: (key, name, bytes) => cache.put(url(key, name), new Response(bytes)),
     keys: async () => [...new Set((await cache.keys()).map(keyOf))],
     async delete(key) {
@@ -99,6 +99,15 @@ async function openCache(): Promise<Store> {
       await Promise.all(requests.map((request) => cache.delete(request)));
     },
   };
+}
+
+function streamed(blob: Blob): Opened {
+  return { pieces: () => bytesOf(blob), close: () => {} };
+}
+
+function* read(access: Access): Generator<Uint8Array, void, void> {
+  const buffer = new Uint8Array(PIECE);
+  for (let at = 0, n; (n = access.read(buffer, { at })) > 0; at += n) yield buffer.subarray(0, n);
 }
 
 interface Access {
