@@ -134,9 +134,9 @@ class Llama:
 # --- MoteLM's side ---
 
 
-def mote(binary, path, threads, prompt, generate, depth):
+def mote(binary, path, threads, prompt, generate, depth, *more):
     """One warm-up and one run of `mote bench`."""
-    command = [binary, "bench", "-m", path, "-t", threads, "-p", prompt, "-n", generate, "-d", depth, "-r", 1, "--json"]
+    command = [binary, "bench", "-m", path, "-t", threads, "-p", prompt, "-n", generate, "-d", depth, "-r", 1, "--json", *more]
     output = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
     results = {result["test"][:2]: result for result in json.loads(output)["results"]}
     return {test: (result["seconds"][0], result["cpu_seconds"][0]) for test, result in results.items()}
