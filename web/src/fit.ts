@@ -1,10 +1,6 @@
 import type { Header } from './engine.js';
 import { MoteError } from './error.js';
-import type { Room } from './protocol.js';
-import type { Plan } from './types.js';
-
-/** What a service says of a plan; the host knows in which build. */
-export type Judgement = Omit<Plan, 'build'>;
+import type { Judgement, Room } from './protocol.js';
 
 /** Whether a model fits where there is only so much room, and if not, why. */
 export function judge(header: Header, { context, memoryLimit = Infinity }: Room): Judgement {

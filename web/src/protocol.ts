@@ -5,8 +5,7 @@
  */
 import type { MoteErrorCode } from './error.js';
 import type { Compiled } from './builds.js';
-import type { Judgement } from './fit.js';
-import type { ChatOptions, EmbedOptions, EmbedText, Embeddings, FetchOptions, GenerateOptions, Info, Inspection, Memory, Message, Progress, Result } from './types.js';
+import type { ChatOptions, EmbedOptions, EmbedText, Embeddings, FetchOptions, GenerateOptions, Info, Inspection, Memory, Message, Plan, Progress, Result } from './types.js';
 
 /** A file in a form that can be posted. */
 export type Portable =
@@ -24,6 +23,9 @@ export interface Room {
   context: number | undefined;
   memoryLimit: number | undefined;
 }
+
+/** What a service says of a plan; the host knows in which build. */
+export type Judgement = Omit<Plan, 'build'>;
 
 /** Everything one can ask for: what is asked, what is answered, what is told in between. */
 export interface Operations {
