@@ -13,7 +13,6 @@
 
 use core::array;
 use core::ops::Range;
-use core::ptr;
 
 use super::activations::{STEP, Step};
 use super::integers::{Lanes, Sign};
@@ -76,9 +75,8 @@ pub(crate) fn tokens<F: Lanes, I: Wide>(isa: I, rows: Rows<'_, '_>) {
             }
             let weights = &panel[..piece.len()];
             let groups = (w.cols() - start * STEP).div_ceil(32);
-            let (next_r, next_step) = if piece.end < n_steps { (r, piece.end) } else { (r + ROWS, 0) };
-            let next_rows = first + next_r..first + out.width().min(next_r + ROWS);
-            let next = Next::new(w, next_rows, next_step..next_step + PIECE, per_step * F::BYTES);
+            let rows = first + r..first + r + n_rows;
+            let next = Next::after(w, rows, first + out.width(), piece.end, PIECE, per_step * F::BYTES);
             let mut t = 0;
             while t < n_tokens {
                 let tokens = (n_tokens - t).min(6);
@@ -136,15 +134,21 @@ impl<'a> Next<'a> {
     /// cache again.
     const TOKENS: usize = 192;
 
-    /// Those of some steps of `rows`, as far as rows go.
-    pub fn new(w: &'a Matrix<'a>, rows: Range<usize>, steps: Range<usize>, step_bytes: usize) -> Self {
-        let end = w.bytes(0).len();
-        Self { w, rows, bytes: (steps.start * step_bytes).min(end)..(steps.end * step_bytes).min(end) }
-    }
-
-    /// Lines of the cache in a row.
-    fn lines(&self) -> usize {
-        self.bytes.len().div_ceil(64)
+    /// Those behind a panel of `rows` that ends before step `end`: of the same rows, or of the rows behind them, which
+    /// end at `last`. `steps` of them, as far as rows go.
+    pub fn after(
+        w: &'a Matrix<'a>,
+        rows: Range<usize>,
+        last: usize,
+        end: usize,
+        steps: usize,
+        step_bytes: usize,
+    ) -> Self {
+        let len = w.bytes(0).len();
+        let start = end * step_bytes;
+        let (rows, start) =
+            if start < len { (rows, start) } else { (rows.end..last.min(rows.end + ROWS), 0) };
+        Self { w, rows, bytes: start..len.min(start + steps * step_bytes) }
     }
 
     /// The part of them that the tile of `tokens` out of `n` asks for, in so many `pieces`.
@@ -155,10 +159,9 @@ impl<'a> Next<'a> {
         let rows = row(tokens.start)..row(tokens.end);
         Ahead {
             next: self,
-            each: (rows.len() * self.lines()).div_ceil(pieces),
+            each: (rows.len() * self.bytes.len().div_ceil(64)).div_ceil(pieces),
             rows,
-            lines: 0,
-            line: ptr::null(),
+            row: &[],
         }
     }
 }
@@ -166,13 +169,12 @@ impl<'a> Next<'a> {
 /// A part of these bytes, which a tile asks for little by little: the processor waits when asked for many lines at once.
 pub(super) struct Ahead<'a> {
     next: &'a Next<'a>,
-    /// Lines to ask for each time.
+    /// Lines of the cache to ask for each time.
     each: usize,
     /// The rows after the current one.
     rows: Range<usize>,
-    /// How many lines are left of the current one, and the first of them.
-    lines: usize,
-    line: *const u8,
+    /// What is left of the current one.
+    row: &'a [u8],
 }
 
 impl Ahead<'_> {
@@ -180,14 +182,12 @@ impl Ahead<'_> {
     #[inline(always)]
     pub fn prefetch<I: Isa>(&mut self, isa: I) {
         for _ in 0..self.each {
-            if self.lines == 0 {
+            if self.row.is_empty() {
                 let Some(row) = self.rows.next() else { return };
-                self.line = self.next.w.bytes(row).as_ptr().wrapping_add(self.next.bytes.start);
-                self.lines = self.next.lines();
+                self.row = &self.next.w.bytes(row)[self.next.bytes.clone()];
             }
-            isa.prefetch(self.line);
-            self.line = self.line.wrapping_add(64);
-            self.lines -= 1;
+            isa.prefetch(self.row.as_ptr());
+            self.row = self.row.get(64..).unwrap_or_default();
         }
     }
 }

@@ -48,10 +48,9 @@ pub(crate) fn tokens<F: Ternary, I: Wide>(isa: I, rows: Rows<'_, '_>) {
                 }
             }
             let weights = &panel[..len];
-            let (next_r, next_step) = if start + len < n_steps { (r, start + len) } else { (r + ROWS, 0) };
-            let next_rows = first + next_r..first + out.width().min(next_r + ROWS);
+            let rows = first + r..first + r + n_rows;
             let step_bytes = STEP / F::BLOCK * F::BYTES;
-            let next = Next::new(w, next_rows, next_step..next_step + PIECE, step_bytes);
+            let next = Next::after(w, rows, first + out.width(), start + len, PIECE, step_bytes);
             let mut t = 0;
             while t < n_tokens {
                 let tokens = match n_tokens - t {
