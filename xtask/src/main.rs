@@ -5,6 +5,7 @@
 //! here is skipped, loudly, and a part that fails does not stop the others. At the end stands a table of all of them.
 
 mod parts;
+mod relaxed;
 mod setup;
 
 use parts::{PARTS, Part};
@@ -30,14 +31,10 @@ fn main() -> ExitCode {
             PARTS.iter().for_each(|part| println!("{:10} {}", part.name, part.about));
             return ExitCode::SUCCESS;
         }
-        ["web"] => {
-            return match parts::web(&Setup::new()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(Stop::Skipped(why) | Stop::Failed(why)) => {
-                    eprintln!("{why}");
-                    ExitCode::FAILURE
-                }
-            };
+        ["web"] => return ended(parts::web(&Setup::new())),
+        // What cargo starts for the part `wasm`, with a test's module and arguments at the end.
+        ["run-as-on", processor, runner, test, args @ ..] => {
+            return ended(relaxed::run_as_on(processor, runner, test, args));
         }
         _ => {
             eprintln!("{HELP}");
@@ -52,6 +49,16 @@ fn main() -> ExitCode {
     let setup = Setup::new();
     let results: Vec<_> = chosen.map(|part| Row::of(part, mode, &setup)).collect();
     report(&results)
+}
+
+fn ended(result: Result<(), Stop>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Skipped(why) | Stop::Failed(why)) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What to do with the chosen parts.

@@ -1,7 +1,8 @@
 //! The parts: what each one needs and how it runs, in the order of the test command.
 
+use crate::relaxed::PROCESSORS;
 use crate::setup::{BROWSER64, Setup, Stop, THREADS_FLAGS, Target, output, run};
-use std::fs;
+use std::{env, fs};
 
 /// One way to test.
 pub struct Part {
@@ -33,7 +34,10 @@ pub const PARTS: &[Part] = &[
         name: "wasm",
         about: "the engine in headless Chromium",
         needs: |setup| wasm_needs(setup, BROWSER),
-        run: |setup| wasm(setup, BROWSER, &BROWSER_TESTS),
+        run: |setup| {
+            wasm(setup, BROWSER, &BROWSER_TESTS)?;
+            other_processors(setup)
+        },
     },
     Part {
         name: "wasm64",
@@ -144,17 +148,31 @@ fn wasm_needs(setup: &Setup, triple: &str) -> Result<(), Stop> {
     setup.wasm_bindgen().map(drop)
 }
 
-/// As the modules of the package for one thread are built. `tests/webdriver.json` says how Chromium is started.
+/// As the modules of the package for one thread are built.
 fn wasm(setup: &Setup, triple: &str, tests: &[&str]) -> Result<(), Stop> {
-    let target = setup.target(triple)?;
-    BUILDS.iter().filter(|(_, of, _)| *of == triple).try_for_each(|(_, _, flags)| {
-        let mut cargo = target.cargo(setup, "test", flags);
-        cargo.args(["--profile", "ci", "-p", "motelm-tests"]);
-        cargo.args(tests.iter().flat_map(|name| ["--test", name]));
-        cargo.env(target.variable("RUNNER"), setup.wasm_bindgen()?.join("wasm-bindgen-test-runner"));
-        cargo.env("WASM_BINDGEN_USE_BROWSER", "1").env("WASM_BINDGEN_TEST_TIMEOUT", "300");
-        run(cargo.env("CHROMEDRIVER", "chromedriver"))
+    let mut builds = BUILDS.iter().filter(|(_, of, _)| *of == triple);
+    builds.try_for_each(|(_, _, flags)| in_chromium(setup, triple, flags, tests, ""))
+}
+
+/// The relaxed module again, as if Chromium ran on other processors.
+fn other_processors(setup: &Setup) -> Result<(), Stop> {
+    let xtask = env::current_exe().map_err(|e| Stop::Failed(e.to_string()))?;
+    PROCESSORS.iter().try_for_each(|processor| {
+        let runner = format!("{} run-as-on {processor} ", xtask.display());
+        in_chromium(setup, BROWSER, RELAXED, &["kernels", "models"], &runner)
     })
+}
+
+/// `tests/webdriver.json` says how Chromium is started; `through` stands before what runs a test there.
+fn in_chromium(setup: &Setup, triple: &str, flags: &str, tests: &[&str], through: &str) -> Result<(), Stop> {
+    let target = setup.target(triple)?;
+    let runner = setup.wasm_bindgen()?.join("wasm-bindgen-test-runner");
+    let mut cargo = target.cargo(setup, "test", flags);
+    cargo.args(["--profile", "ci", "-p", "motelm-tests"]);
+    cargo.args(tests.iter().flat_map(|name| ["--test", name]));
+    cargo.env(target.variable("RUNNER"), format!("{through}{}", runner.display()));
+    cargo.env("WASM_BINDGEN_USE_BROWSER", "1").env("WASM_BINDGEN_TEST_TIMEOUT", "300");
+    run(cargo.env("CHROMEDRIVER", "chromedriver"))
 }
 
 /// The bindings, and the tests against reference data, which bring the cases of `tests/golden` along.
