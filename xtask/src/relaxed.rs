@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Processors that a module can be made to see: x86 without and with AVX-VNNI, and 64-bit Arm.
+/// Processors that a module can be made to see: old x86, x86 with AVX-VNNI, and 64-bit Arm.
 pub const PROCESSORS: [&str; 3] = ["x86", "avx-vnni", "arm"];
 
 /// What cargo starts in place of `runner`: changes the compiled test and has `runner` run what comes out.
@@ -43,16 +43,23 @@ fn relaxed_of(processor: &str) -> Vec<Relaxed> {
         "arm" => (dot(I16X8, SHR_S, ADD), dot(I32X4, SHR_S, ADD)),
         _ => panic!("there is no processor {processor}; there are {PROCESSORS:?}"),
     };
-    let quads_add = [quads, local(2), vector(I32X4 + ADD)].concat();
-    let mut relaxed = vec![
-        Relaxed { number: 0x112, parameters: 2, code: pairs }, // i16x8.relaxed_dot_i8x16_i7x16_s
-        Relaxed { number: 0x113, parameters: 3, code: quads_add }, // i32x4.relaxed_dot_i8x16_i7x16_add_s
-    ];
+    let mut relaxed = Vec::new();
+    let mut does = |number, parameters, code: &[Vec<u8>]| {
+        relaxed.push(Relaxed { number, parameters, code: code.concat() });
+    };
+    // i16x8.relaxed_dot_i8x16_i7x16_s and i32x4.relaxed_dot_i8x16_i7x16_add_s
+    does(0x112, 2, &[pairs]);
+    does(0x113, 3, &[quads, local(2), vector(I32X4 + ADD)]);
+    if processor == "x86" {
+        // f32x4.relaxed_madd and relaxed_nmadd round twice.
+        let product = [local(0), local(1), vector(F32X4_MUL)].concat();
+        does(0x105, 3, &[product.clone(), local(2), vector(F32X4_ADD)]);
+        does(0x106, 3, &[local(2), product, vector(F32X4_SUB)]);
+    }
     if processor == "arm" {
-        // i8x16.relaxed_swizzle and i32x4.relaxed_trunc_f32x4_s do what the instructions do that are not relaxed.
-        let swizzle = [local(0), local(1), vector(0x0e)].concat();
-        relaxed.push(Relaxed { number: 0x100, parameters: 2, code: swizzle });
-        relaxed.push(Relaxed { number: 0x101, parameters: 1, code: [local(0), vector(0xf8)].concat() });
+        // i8x16.relaxed_swizzle and i32x4.relaxed_trunc_f32x4_s are those that are not relaxed.
+        does(0x100, 2, &[local(0), local(1), vector(SWIZZLE)]);
+        does(0x101, 1, &[local(0), vector(TRUNC_SAT)]);
     }
     relaxed
 }
@@ -89,8 +96,14 @@ const SHR_U: u64 = 0x0d;
 const ADD: u64 = 0x0e;
 const ADD_SAT_S: u64 = 0x0f;
 const MUL: u64 = 0x15;
+
 /// Sums of two neighbours of 16 bits, in 32.
 const EXTADD_PAIRWISE: u64 = 0x7e;
+const SWIZZLE: u64 = 0x0e;
+const TRUNC_SAT: u64 = 0xf8;
+const F32X4_ADD: u64 = 0xe4;
+const F32X4_SUB: u64 = 0xe5;
+const F32X4_MUL: u64 = 0xe6;
 
 // Modules, as far as they must be understood: https://webassembly.github.io/spec/core/binary
 
