@@ -38,14 +38,10 @@ pub(super) fn dot_add(w: v128, x: v128, sum: v128) -> v128 {
     i32x4_relaxed_dot_i8x16_i7x16_add(x, w, sum)
 }
 
-/// Sums of four products each, of signed `w` and signed `x` (at least -127).
-///
-/// `|w| * (x * sign w)`: where `|w|` is 128, two products still fit 16 bits, so that only processors that take the
-/// second operand for signed get it wrong; no encoder writes that value.
+/// [`super::Isa::dot_u7`], for half of the bytes.
 #[inline(always)]
-pub(super) fn dot_signed_add(w: v128, x: v128, sum: v128) -> v128 {
-    let negative = i8x16_lt(w, i8x16_splat(0));
-    dot_add(i8x16_abs(w), i8x16_sub(v128_xor(x, negative), negative), sum)
+pub(super) fn dot_unsigned(w: v128, x: v128) -> v128 {
+    dot_add(w, x, i32x4_splat(0))
 }
 
 /// [`super::Isa::dot_u2`]

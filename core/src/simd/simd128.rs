@@ -97,6 +97,14 @@ pub(super) fn transpose(rows: [v128; 4]) -> [v128; 4] {
     ]
 }
 
+/// The products of signed bytes, summed by fours in some order; `x` is at least -127.
+#[inline(always)]
+fn dot_signed(w: v128, x: v128) -> v128 {
+    // Two products fit 16 bits: 2 * 128 * 127. Which of the 16 bytes meet in a sum does not matter.
+    let products = i16x8_add(i16x8_extmul_low_i8x16(w, x), i16x8_extmul_high_i8x16(w, x));
+    i32x4_extadd_pairwise_i16x8(products)
+}
+
 /// What a module does that may not use relaxed SIMD.
 #[cfg(not(target_feature = "relaxed-simd"))]
 mod plain {
@@ -106,13 +114,8 @@ mod plain {
     use crate::simd::two_rows::TwoRows;
     use crate::simd::wasm::*;
 
-    /// To the lanes of `sum` adds the products of signed bytes, in some order; `x` is at least -127.
-    #[inline(always)]
-    pub fn dot_add(w: v128, x: v128, sum: v128) -> v128 {
-        // Two products fit 16 bits: 2 * 128 * 127. Which of the 16 bytes meet in a sum does not matter.
-        let products = i16x8_add(i16x8_extmul_low_i8x16(w, x), i16x8_extmul_high_i8x16(w, x));
-        i32x4_add(i32x4_extadd_pairwise_i16x8(products), sum)
-    }
+    /// Up to 127, unsigned and signed bytes are the same.
+    pub(super) use super::dot_signed as dot_unsigned;
 
     #[inline(always)]
     pub fn mul_add(a: v128, b: v128, c: v128) -> v128 {
@@ -134,12 +137,6 @@ mod plain {
     #[inline(always)]
     pub fn round(v: v128) -> v128 {
         i32x4_trunc_sat_f32x4(f32x4_nearest(v))
-    }
-
-    /// The same: up to 127, unsigned and signed bytes are the same.
-    #[inline(always)]
-    pub fn dot_signed_add(w: v128, x: v128, sum: v128) -> v128 {
-        dot_add(w, x, sum)
     }
 
     #[inline(always)]
@@ -503,13 +500,12 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn dot_u7(self, w: Pair, x: Pair) -> Pair {
-        // Up to 127, unsigned and signed bytes are the same.
-        both(w, x, |w, x| best::dot_add(w, x, i32x4_splat(0)))
+        both(w, x, best::dot_unsigned)
     }
 
     #[inline(always)]
     fn dot_i8(self, w: Pair, x: Pair) -> Pair {
-        both(w, x, |w, x| best::dot_signed_add(w, x, i32x4_splat(0)))
+        both(w, x, dot_signed)
     }
 
     #[inline(always)]
