@@ -234,12 +234,18 @@ impl LayerCache {
 /// A buffer of `n` zeros, or an error instead of an abort when there is no memory for it. Where the system hands out
 /// zeros, they take neither time nor memory before they are used.
 pub(crate) fn zeroed<T: Zeroable>(n: usize) -> Result<Vec<T>> {
-    let zeros = try_zeroed_slice_box(n).map_err(|()| {
-        let bytes = n.saturating_mul(size_of::<T>());
-        Error::new(
-            ErrorKind::Memory,
-            alloc::format!("no memory for a buffer of {bytes} bytes; try a smaller context"),
-        )
-    })?;
+    let zeros = try_zeroed_slice_box(n).map_err(|()| no_memory(n.saturating_mul(size_of::<T>())))?;
     Ok(zeros.into_vec())
+}
+
+/// Room for `n` bytes, which no system has to fill with zeros, as WebAssembly's allocator does by hand.
+fn reserved(n: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(n).map_err(|_| no_memory(n))?;
+    Ok(bytes)
+}
+
+fn no_memory(bytes: usize) -> Error {
+    let what = alloc::format!("no memory for a buffer of {bytes} bytes; try a smaller context");
+    Error::new(ErrorKind::Memory, what)
 }

@@ -1,13 +1,14 @@
 //! Rows of keys or values, stored in one of several types.
 //!
 //! Rows lie head by head: all positions of a head follow each other, so that attention reads straight on. A row is
-//! encoded as a tensor of its type is in a file, in whole blocks.
+//! encoded as a tensor of its type is in a file, in whole blocks. Memory for all of them is reserved from the beginning,
+//! and touched as they are written.
 
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use super::zeroed;
+use super::reserved;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::plan::KvShape;
 use crate::ops::activations::STEP;
@@ -78,32 +79,40 @@ impl fmt::Display for KvType {
 #[derive(Debug)]
 pub(super) struct Rows {
     kind: KvType,
-    n_heads: usize,
-    capacity: usize,
     width: usize,
     row_bytes: usize,
-    bytes: Vec<u8>,
+    /// Of each head, the rows up to the last that was ever written.
+    heads: Vec<Vec<u8>>,
 }
 
 impl Rows {
-    /// Zeros. Rows must be whole blocks ([`KvType::check`]).
+    /// Room for `capacity` rows of each head. Rows must be whole blocks ([`KvType::check`]).
     pub(super) fn new(kind: KvType, n_heads: usize, capacity: usize, width: usize) -> Result<Self> {
         let row_bytes = kind.row_bytes(width).unwrap_or(usize::MAX);
-        let bytes = zeroed(n_heads.saturating_mul(capacity).saturating_mul(row_bytes))?;
-        Ok(Self { kind, n_heads, capacity, width, row_bytes, bytes })
+        let heads = (0..n_heads).map(|_| reserved(capacity.saturating_mul(row_bytes)));
+        Ok(Self { kind, width, row_bytes, heads: heads.collect::<Result<_>>()? })
     }
 
-    fn range(&self, head: usize, rows: Range<usize>) -> Range<usize> {
-        let at = |row| (head * self.capacity + row) * self.row_bytes;
-        at(rows.start)..at(rows.end)
+    fn range(&self, rows: Range<usize>) -> Range<usize> {
+        rows.start * self.row_bytes..rows.end * self.row_bytes
+    }
+
+    /// Where to write a head's row.
+    fn row_mut(&mut self, head: usize, row: usize) -> &mut [u8] {
+        let range = self.range(row..row + 1);
+        let rows = &mut self.heads[head];
+        if rows.len() < range.end {
+            rows.resize(range.end, 0);
+        }
+        &mut rows[range]
     }
 
     /// Encodes one position's heads.
     pub(super) fn write(&mut self, level: Level, row: usize, heads: &[f32]) {
         for (head, x) in heads.chunks_exact(self.width).enumerate() {
-            let range = self.range(head, row..row + 1);
-            let to = &mut self.bytes[range];
-            match self.kind {
+            let kind = self.kind;
+            let to = self.row_mut(head, row);
+            match kind {
                 KvType::F16 => simd::encode_f16(level, x, to.as_chunks_mut().0),
                 KvType::F32 => {
                     to.as_chunks_mut().0.iter_mut().zip(x).for_each(|(to, x)| *to = x.to_le_bytes());
@@ -129,7 +138,7 @@ impl Rows {
         if rows.is_empty() {
             return;
         }
-        let bytes = &self.bytes[self.range(head, rows)];
+        let bytes = &self.heads[head][self.range(rows)];
         if columns.len() == self.width && stride == self.width {
             return isa.enter(DecodeRun { kind: self.kind, bytes, out });
         }
@@ -143,19 +152,18 @@ impl Rows {
 
     /// The bytes of one position's rows.
     pub(super) fn position_bytes(&self) -> usize {
-        self.n_heads * self.row_bytes
+        self.heads.len() * self.row_bytes
     }
 
     /// Appends one position's rows.
     pub(super) fn save(&self, row: usize, out: &mut Vec<u8>) {
-        (0..self.n_heads).for_each(|head| out.extend(&self.bytes[self.range(head, row..row + 1)]));
+        self.heads.iter().for_each(|head| out.extend(&head[self.range(row..row + 1)]));
     }
 
     /// Takes what [`Rows::save`] wrote.
     pub(super) fn restore(&mut self, row: usize, saved: &[u8]) {
         for (head, saved) in saved.chunks_exact(self.row_bytes).enumerate() {
-            let range = self.range(head, row..row + 1);
-            self.bytes[range].copy_from_slice(saved);
+            self.row_mut(head, row).copy_from_slice(saved);
         }
     }
 }
