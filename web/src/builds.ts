@@ -92,11 +92,14 @@ async function embedded(name: Module): Promise<WebAssembly.Module> {
   const { default: base64 } = await EMBEDDED[name]().catch((cause: unknown) => {
     throw new MoteError('network', `the module \`${name}\` could not be fetched`, cause);
   });
-  const text = atob(base64);
-  const deflated = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) deflated[i] = text.charCodeAt(i);
-  const bytes = new Blob([deflated]).stream().pipeThrough(new DecompressionStream('deflate'));
+  const bytes = new Blob([decoded(base64)]).stream().pipeThrough(new DecompressionStream('deflate'));
   return WebAssembly.compile(await new Response(bytes).arrayBuffer());
+}
+
+/** Browsers of today do it themselves, in a tenth of the time. */
+function decoded(base64: string): Uint8Array<ArrayBuffer> {
+  const bytes: { fromBase64?(text: string): Uint8Array<ArrayBuffer> } & typeof Uint8Array = Uint8Array;
+  return bytes.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
 async function fetched(url: URL): Promise<WebAssembly.Module> {
