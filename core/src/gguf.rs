@@ -80,7 +80,7 @@ enum Data {
 }
 
 /// Where a metadata entry lies in the first shard.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     key: Range<usize>,
     kind: ValueType,
@@ -332,6 +332,7 @@ impl File {
 }
 
 /// One file's metadata and tensor table.
+#[derive(Clone)]
 struct Head {
     version: u32,
     entries: Vec<Entry>,

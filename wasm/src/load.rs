@@ -18,6 +18,12 @@ pub struct Head {
     plan: Plan,
 }
 
+impl Head {
+    fn of(file: File) -> motelm_core::Result<Self> {
+        Ok(Self { plan: arch::plan(&file)?, file })
+    }
+}
+
 #[wasm_bindgen]
 impl Head {
     /// Reads the beginnings of a model's files: of each its first bytes, and how many bytes it has in all. Nothing
@@ -34,8 +40,7 @@ impl Head {
             }
             heads.push((Bytes::new(start), len));
         }
-        let file = File::parse_heads(heads)?;
-        Ok(Some(Self { plan: arch::plan(&file)?, file }))
+        Ok(Some(Self::of(File::parse_heads(heads)?)?))
     }
 
     /// How many files the model is split into, from the beginning of the first; nothing when more bytes are needed.
@@ -125,12 +130,7 @@ fn address(bytes: f64) -> Result<usize> {
 #[wasm_bindgen]
 pub struct Loader {
     incoming: Incoming,
-    /// Where pieces arrive.
-    piece: Vec<u8>,
 }
-
-/// Bytes that cross from JavaScript at once.
-const PIECE: usize = 1 << 18;
 
 #[wasm_bindgen]
 impl Loader {
@@ -141,7 +141,7 @@ impl Loader {
     #[wasm_bindgen(constructor)]
     pub fn new(file_bytes: Vec<f64>) -> Result<Self> {
         let lens = file_bytes.iter().map(|&bytes| Ok(address(bytes)? as u64)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { incoming: Incoming::new(&lens)?, piece: vec![0; PIECE] })
+        Ok(Self { incoming: Incoming::new(&lens)? })
     }
 
     /// Takes the next bytes, as many as there are; files follow each other without a gap.
@@ -149,13 +149,42 @@ impl Loader {
     /// # Errors
     /// What is wrong with the file, as soon as it shows, or that there is no memory for a tensor.
     pub fn push(&mut self, bytes: &Uint8Array) -> Result<()> {
-        for at in (0..bytes.length()).step_by(PIECE) {
-            let end = bytes.length().min(at.saturating_add(PIECE as u32));
-            let piece = &mut self.piece[..(end - at) as usize];
-            bytes.subarray(at, end).copy_to(piece);
-            self.incoming.push(piece)?;
+        let mut at = 0;
+        while at < bytes.length() {
+            let room = self.incoming.room((bytes.length() - at) as usize)?;
+            let n = room.len();
+            bytes.subarray(at, at + n as u32).copy_to(room);
+            self.incoming.filled(n)?;
+            at += n as u32;
         }
         Ok(())
+    }
+
+    /// Where in this module's memory the next bytes will stay, at most `most` of them: `{ address, length }`. Whoever
+    /// can read them to this place does so before anything else is called, and says so with [`Loader::filled`].
+    ///
+    /// # Errors
+    /// As [`Loader::push`].
+    pub fn room(&mut self, most: usize) -> Result<Object> {
+        let room = self.incoming.room(most)?;
+        let (address, length) = (room.as_mut_ptr() as u64, room.len() as u64);
+        Ok(object([("address", number(address)), ("length", number(length))]))
+    }
+
+    /// Takes the first `n` bytes of the room that was given last.
+    ///
+    /// # Errors
+    /// As [`Loader::push`].
+    pub fn filled(&mut self, n: usize) -> Result<()> {
+        Ok(self.incoming.filled(n)?)
+    }
+
+    /// What the beginning of a model in one file says, as soon as it is there.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn head(&self) -> Result<Option<Head>> {
+        Ok(self.incoming.head()?.map(Head::of).transpose()?)
     }
 
     /// Bytes that came so far.
@@ -169,8 +198,6 @@ impl Loader {
     /// # Errors
     /// That they did not, or what is wrong with them.
     pub fn finish(self) -> Result<Model> {
-        let Self { incoming, piece } = self;
-        drop(piece);
-        Model::new(&incoming.finish()?)
+        Model::new(&self.incoming.finish()?)
     }
 }

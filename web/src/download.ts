@@ -8,11 +8,11 @@ import { MoteError, unlessAborted } from './error.js';
 import { Reading } from './reading.js';
 import { Sha256 } from './sha256.js';
 import { type Entry, Shelf } from './shelf.js';
-import type { Opened } from './source.js';
-import { PART, store } from './store.js';
+import type { Opened, Room } from './source.js';
+import { PART, type Writing, store } from './store.js';
 import type { FetchOptions, Progress } from './types.js';
 
-type Options = Pick<FetchOptions, 'headers' | 'sha256' | 'cache'> & { signal: AbortSignal; headerOnly?: boolean };
+type Options = Pick<FetchOptions, 'headers' | 'sha256' | 'cache'> & { signal: AbortSignal; headerOnly?: boolean; room?: Room };
 type Piece = { bytes: Uint8Array; phase: Progress['phase'] };
 
 /** Milliseconds before each new attempt. A piece that arrives forgives all that failed before. */
@@ -22,7 +22,7 @@ export async function download(url: string, options: Options): Promise<Opened> {
   const kept = options.cache === false || !/^https?:/.test(url) ? undefined : await store();
   if (!kept) {
     if (options.cache === 'required') throw new MoteError('quota', 'this page has no storage to keep files in');
-    const remote = await Remote.open(url, 0, options);
+    const remote = await Remote.open(url, 0, { ...options, cache: false });
     return { size: remote.size, pieces: verified(remote.pieces(0), options) };
   }
   const shelf = await Shelf.of(kept, url);
@@ -76,7 +76,7 @@ interface Begun {
 async function* fromShelf({ shelf, parts, remote, size, entry }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
   const hash = options.sha256 === undefined ? undefined : new Sha256();
   try {
-    for await (const bytes of shelf.read(parts)) {
+    for await (const bytes of shelf.read(parts, options.room)) {
       hash?.update(bytes);
       yield { bytes, phase: 'cache' };
     }
@@ -84,14 +84,17 @@ async function* fromShelf({ shelf, parts, remote, size, entry }: Begun, options:
       await shelf.note({ ...entry!, complete: true, used: Date.now() }).catch(() => {});
     } else {
       const keeper = await Keeper.begin(shelf, parts, size, remote.version, options);
-      for await (const piece of remote.pieces(parts * PART)) {
-        hash?.update(piece.bytes);
-        await keeper?.take(piece.bytes);
-        yield piece;
+      try {
+        for await (const piece of remote.pieces(parts * PART)) {
+          hash?.update(piece.bytes);
+          await keeper?.take(piece.bytes);
+          yield piece;
+        }
+        if (!hash || hash.finish() === options.sha256!.toLowerCase()) return await keeper?.finish();
+      } finally {
+        await keeper?.drop();
       }
-      if (hash && hash.finish() !== options.sha256!.toLowerCase()) await mismatch(shelf);
-      await keeper?.finish();
-      return;
+      await mismatch(shelf);
     }
     if (hash && hash.finish() !== options.sha256!.toLowerCase()) await mismatch(shelf);
   } finally {
@@ -114,9 +117,10 @@ async function mismatch(shelf?: Shelf): Promise<never> {
   throw new MoteError('integrity', 'the file is not the one that was asked for: its SHA-256 is another');
 }
 
-/** Cuts what arrives into parts and keeps them. */
+/** Keeps what arrives, in parts. */
 class Keeper {
-  private readonly part = new Uint8Array(PART);
+  /** The part that is written. */
+  private part: Writing | undefined;
   private filled = 0;
   private gaveUp = false;
 
@@ -146,24 +150,41 @@ class Keeper {
 
   async take(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length && !this.gaveUp; ) {
-      const n = Math.min(PART - this.filled, bytes.length - at);
-      this.part.set(bytes.subarray(at, at + n), this.filled);
-      this.filled += n;
-      at += n;
-      if (this.filled === PART) await this.flush();
+      const piece = bytes.subarray(at, at + PART - this.filled);
+      at += piece.length;
+      await this.trying(async () => {
+        this.part ??= await this.begin();
+        this.part.take(piece);
+        this.filled += piece.length;
+        if (this.filled === PART) await this.end();
+      });
     }
   }
 
   async finish(): Promise<void> {
-    if (this.filled > 0) await this.flush();
-    if (!this.gaveUp) await this.trying(() => this.shelf.note({ ...this.entry, complete: true, used: Date.now() }));
+    if (this.gaveUp) return;
+    await this.trying(async () => {
+      await this.end();
+      await this.shelf.note({ ...this.entry, complete: true, used: Date.now() });
+    });
   }
 
-  private async flush(): Promise<void> {
-    await this.trying(async () => {
-      if (this.parts === 0) await this.shelf.note(this.entry);
-      await this.shelf.keep(this.parts, this.part.subarray(0, this.filled));
-    });
+  /** Nothing more comes. A part that was begun is too short to be there; without others, nothing is. */
+  async drop(): Promise<void> {
+    if (!this.part) return;
+    this.part.drop();
+    this.part = undefined;
+    if (this.parts === 0) await this.shelf.delete();
+  }
+
+  private async begin(): Promise<Writing> {
+    if (this.parts === 0) await this.shelf.note(this.entry);
+    return this.shelf.keep(this.parts);
+  }
+
+  private async end(): Promise<void> {
+    await this.part?.end();
+    this.part = undefined;
     this.parts += 1;
     this.filled = 0;
   }
@@ -174,6 +195,7 @@ class Keeper {
       await write();
     } catch (error) {
       this.gaveUp = true;
+      await this.drop();
       await this.shelf.delete().catch(() => {});
       if (this.required) throw MoteError.from(error, 'quota');
     }
@@ -267,10 +289,12 @@ class Remote {
   }
 }
 
-async function get(url: string, { headers, signal }: Options, more: Record<string, string>, method = 'GET'): Promise<Response> {
+async function get(url: string, { headers, signal, cache: kept }: Options, more: Record<string, string>, method = 'GET'): Promise<Response> {
+  // What is kept here, the browser need not keep once more: that takes a quarter of a first visit.
+  const cache = kept === false ? 'default' : 'no-store';
   let response: Response;
   try {
-    response = await fetch(url, { headers: { ...headers, ...more }, signal, method });
+    response = await fetch(url, { headers: { ...headers, ...more }, signal, method, cache });
   } catch (cause) {
     if (signal.aborted) throw MoteError.aborted(signal);
     throw new MoteError('network', `${url} could not be reached (offline, or the server allows no other site to read it)`, cause);

@@ -28,6 +28,8 @@ const BINDINGS: Bindings = { Head, Bytes, initSync };
 const BINDINGS64 = { Head: Head64, Bytes: Bytes64, initSync: initSync64 } as unknown as Bindings;
 /** Those of the engine that runs here: in a worker there is only one, on a page's own thread all have 32-bit addresses. */
 let bindings = BINDINGS;
+/** Its memory. */
+let memory: WebAssembly.Memory;
 
 /** A module with its memory. */
 export class Engine {
@@ -36,10 +38,10 @@ export class Engine {
   static start({ build, module, threads }: Compiled): Engine {
     if (build === 'relaxed64') bindings = BINDINGS64;
     // The build with threads makes its memory here. The others have their own.
-    const memory = build === 'threads' ? {} : { memory: new WebAssembly.Memory({ initial: 0 }) };
-    const engine = new Engine({ module, memory: bindings.initSync({ module, ...memory }).memory });
+    const own = build === 'threads' ? {} : { memory: new WebAssembly.Memory({ initial: 0 }) };
+    memory = bindings.initSync({ module, ...own }).memory;
     if (build === 'threads') setThreads(threads);
-    return engine;
+    return new Engine({ module, memory });
   }
 
   /** Works for an engine in another worker, as one of its threads. Does not return. */
@@ -57,7 +59,7 @@ export class Engine {
 
 /** What the beginning of a model says. */
 export class Header {
-  private constructor(private readonly head: Head) {}
+  constructor(private readonly head: Head) {}
 
   /** The largest file that there can be. */
   static get largest(): number {
@@ -97,14 +99,32 @@ export class Header {
 /** A model that is arriving: each tensor goes straight to where it stays. */
 export class Loader {
   private readonly bytes: Bytes;
+  private told = false;
 
   /** For files of these sizes, whose bytes follow each other. */
   constructor(sizes: number[]) {
     this.bytes = new bindings.Bytes(Float64Array.from(sizes));
   }
 
+  /** Where the next bytes will stay, at most `most` of them. What reads them to this place spares a copy, and hands it
+   * over before anything else happens here. No file is read to a memory that is shared. */
+  room(most: number): Uint8Array | undefined {
+    if (!(memory.buffer instanceof ArrayBuffer)) return undefined;
+    const { address, length } = this.bytes.room(most) as { address: number; length: number };
+    return new Uint8Array(memory.buffer, address, length);
+  }
+
   push(bytes: Uint8Array): void {
-    this.bytes.push(bytes);
+    if (bytes.buffer === memory.buffer) this.bytes.filled(bytes.length);
+    else this.bytes.push(bytes);
+  }
+
+  /** What the beginning of a single file says, once, when it is there. */
+  header(): Header | undefined {
+    if (this.told) return undefined;
+    const head = this.bytes.head();
+    this.told = head !== undefined;
+    return head && new Header(head);
   }
 
   /** The model, with room for `context` tokens. The loader is gone afterwards. */

@@ -11,7 +11,7 @@ import { judge, unfit } from './fit.js';
 import { Reporter } from './progress.js';
 import type { Embedding, Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
 import { Pace, SLICES, type Slice, nextTurn } from './slices.js';
-import { type Opened, type Piece, open } from './source.js';
+import { type Opened, type Piece, type Room as Place, open } from './source.js';
 import { Templates } from './templates.js';
 import type { Embeddings, Info, Result } from './types.js';
 
@@ -204,13 +204,14 @@ export class Service {
   }
 
   private async load(files: Portable[], fetching: Fetching, room: Room, task: Task<LoadEvent>): Promise<Model> {
-    const opened = await this.open(files, fetching, task, false);
-    const progress = new Reporter((progress) => task.tell({ progress }), opened);
     let loader: Loader | undefined;
+    const opened = await this.open(files, fetching, task, (most) => loader?.room(most));
+    const progress = new Reporter((progress) => task.tell({ progress }), opened);
     // Where the bytes of a stream of unknown length belong is only known at its end.
     const unplaced: Uint8Array[] = [];
     const sizes = opened.map(({ size }) => size);
-    const beginning = new Beginning(sizes.length === 1 ? sizes[0] : 0);
+    const beginning = new Beginning(undefined);
+    let turned = performance.now();
     try {
       if (known(sizes)) loader = new Loader(sizes);
       for (const [index, { pieces }] of opened.entries()) {
@@ -218,14 +219,22 @@ export class Service {
         for await (const { bytes, phase } of pieces) {
           check(task.signal);
           bytesOfFile += bytes.length;
-          if (sizes.length === 1 && beginning.push(bytes)) {
-            this.weigh(beginning.header(), room);
-            progress.expect(beginning.size);
-          }
-          if (loader) loader.push(bytes);
-          else unplaced.push(bytes.slice());
           progress.add(bytes.length, phase);
+          if (loader) {
+            loader.push(bytes);
+            const header = loader.header();
+            if (header) this.weigh(header, room);
+          } else {
+            unplaced.push(bytes.slice());
+            if (sizes.length === 1 && beginning.push(bytes)) {
+              this.weigh(beginning.header(), room);
+              progress.expect(beginning.size);
+            }
+          }
+          // What is kept is there at once; everything else comes while others have their turn.
+          if (phase === 'cache' && performance.now() - turned < this.slice.ms) continue;
           await nextTurn();
+          turned = performance.now();
         }
         sizes[index] ??= bytesOfFile;
       }
@@ -248,10 +257,10 @@ export class Service {
   /** Refuses a model that does not fit, before its weights are read. */
   private weigh(header: Header, room: Room): void {
     try {
-      const { memory, fits, reason } = judge(header, room);
+      const { info, memory, fits, reason } = judge(header, room);
       if (!fits) throw new MoteError('memory', reason!);
       ({ weights: this.weights, tables: this.tables } = memory!);
-      if (chats(header.info)) this.bringTemplates().catch(() => {});
+      if (chats(info!)) this.bringTemplates().catch(() => {});
     } finally {
       header.free();
     }
@@ -286,7 +295,7 @@ export class Service {
 
   /** The headers of files, reading little more than them. */
   private async header(files: Portable[], fetching: Fetching, task: Task<LoadEvent>): Promise<Header> {
-    const opened = await this.open(files, fetching, task, true);
+    const opened = await this.open(files, fetching, task, 'header');
     try {
       const starts: Uint8Array[] = [];
       const sizes: number[] = [];
@@ -305,11 +314,13 @@ export class Service {
     }
   }
 
-  private async open(files: Portable[], fetching: Fetching, task: Task<LoadEvent>, headerOnly: boolean): Promise<Opened[]> {
+  /** Opens files to read all of them, to where there is room, or only their headers. */
+  private async open(files: Portable[], fetching: Fetching, task: Task<LoadEvent>, what: Place | 'header'): Promise<Opened[]> {
     const opened: Opened[] = [];
     try {
       for (const [index, file] of files.entries()) {
-        opened.push(await open(file, { ...fetching, signal: task.signal, headerOnly, pull: () => this.pull(task, index) }));
+        const how = what === 'header' ? { headerOnly: true } : { room: what };
+        opened.push(await open(file, { ...fetching, ...how, signal: task.signal, pull: () => this.pull(task, index) }));
       }
     } catch (error) {
       await close(opened);

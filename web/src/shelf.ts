@@ -1,6 +1,10 @@
 /** The files in the [store](store.ts): what is there of each, and who may write. */
 import { MoteError } from './error.js';
-import { type Opened, PART, type Store } from './store.js';
+import type { Room } from './source.js';
+import { type Opened, PART, type Store, type Writing } from './store.js';
+
+/** Parts that are opened ahead of the one that is read. */
+const AHEAD = 4;
 
 /** A file that is kept, or begun. */
 export interface Entry {
@@ -48,7 +52,7 @@ export class Shelf {
   }
 
   note(entry: Entry): Promise<void> {
-    return this.store.write(this.key, 'entry.json', new TextEncoder().encode(JSON.stringify(entry)), false);
+    return this.store.write(this.key, 'entry.json', new TextEncoder().encode(JSON.stringify(entry)));
   }
 
   /** How many parts from the start are here, each of its full size. */
@@ -58,35 +62,38 @@ export class Shelf {
     return here.includes(false) ? here.indexOf(false) : here.length;
   }
 
-  /** The bytes of the first parts, in pieces that are there until the next one is asked for. Each part is opened while
-   * the one before is read. */
-  async *read(parts: number): AsyncGenerator<Uint8Array, void, void> {
-    let next = this.open(0, parts);
+  /** The bytes of the first parts, in pieces that are there until the next one is asked for, where there is `room` for
+   * them or elsewhere. Parts are opened while others are read: it takes longer than
+   * to read one. */
+  async *read(parts: number, room: Room | undefined): AsyncGenerator<Uint8Array, void, void> {
+    const opening: Promise<Opened>[] = [];
     try {
-      for (let n = 1, part = await next; part; part = await next) {
-        next = this.open(n++, parts);
+      for (let n = 0, next = 0; n < parts; n++) {
+        while (next < parts && next <= n + AHEAD) opening.push(this.open(next++));
+        const part = await opening[0]!;
         try {
-          yield* part.pieces();
+          yield* part.pieces(room);
         } finally {
+          opening.shift();
           part.close();
         }
       }
     } catch (cause) {
       throw new MoteError('integrity', `a part of ${this.url} left the cache while it was read`, cause);
     } finally {
-      (await next.catch(() => undefined))?.close();
+      for (const next of opening) (await next.catch(() => undefined))?.close();
     }
   }
 
-  /** Opens a part, if it is one of so many. */
-  private open(n: number, parts: number): Promise<Opened | undefined> {
-    const opening = n < parts ? this.store.open(this.key, `${n}`) : Promise.resolve(undefined);
+  private open(n: number): Promise<Opened> {
+    const opening = this.store.open(this.key, `${n}`);
     opening.catch(() => {}); // Told when its turn comes.
     return opening;
   }
 
-  keep(n: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    return this.store.write(this.key, `${n}`, bytes, true);
+  /** Begins to keep a part. */
+  keep(n: number): Promise<Writing> {
+    return this.store.begin(this.key, `${n}`);
   }
 
   delete(): Promise<void> {

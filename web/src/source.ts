@@ -11,15 +11,19 @@ export interface Piece {
   error?: string;
 }
 
+/** Where the next bytes of a file may be put, at most so many of them; nothing where that is not known. */
+export type Room = (most: number) => Uint8Array | undefined;
+
 /** How to open a file. */
 export interface Opening extends Fetching {
   signal: AbortSignal;
   /** Only the beginning will be read. */
-  headerOnly: boolean;
+  headerOnly?: boolean;
+  room?: Room;
   pull(): Promise<Piece>;
 }
 
-/** A file that is being read. A piece is there until the next one is asked for. */
+/** A file that is being read. A piece is there until the next one is asked for, and may lie where there was room for it. */
 export interface Opened {
   size: number | undefined;
   pieces: AsyncGenerator<{ bytes: Uint8Array; phase: Progress['phase'] }, void, void>;

@@ -5,22 +5,35 @@
  * a tab that is killed loses at most the part that was under way, in every browser and in either store.
  */
 import { PIECE, bytesOf } from './reading.js';
+import type { Room } from './source.js';
 
 export interface Store {
   read(key: string, name: string): Promise<Blob | undefined>;
   /** Opens a file to read it from its beginning. */
   open(key: string, name: string): Promise<Opened>;
-  /** Writes a file whole, unless `cut` says that one that is too short would be noticed: that may be faster. */
-  write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>, cut: boolean): Promise<void>;
+  /** Writes a file, all at once: it is there whole or not at all. */
+  write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Begins a part, which is written as its bytes come. One that is cut off is not there, or too short. */
+  begin(key: string, name: string): Promise<Writing>;
   keys(): Promise<string[]>;
   delete(key: string): Promise<void>;
 }
 
 /** A file that is open, until it is closed. */
 export interface Opened {
-  /** Its bytes, in pieces that are there until the next one is asked for. */
-  pieces(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+  /** Its bytes, in pieces that are there until the next one is asked for, where there is `room` for them or elsewhere. */
+  pieces(room: Room | undefined): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
   close(): void;
+}
+
+/** A part that is written. */
+export interface Writing {
+  /** Takes the next bytes, which are there only now. */
+  take(bytes: Uint8Array): void;
+  /** All bytes came. */
+  end(): Promise<void> | void;
+  /** No more bytes come. */
+  drop(): void;
 }
 
 /** Bytes of a part. */
@@ -40,7 +53,9 @@ async function openFiles(): Promise<Store> {
   const all = await root.getDirectoryHandle(FOLDER, { create: true });
   const names = Object.getOwnPropertyNames(globalThis.FileSystemFileHandle?.prototype ?? {});
   if (!names.includes('createWritable') && !names.includes('createSyncAccessHandle')) throw new Error('files are read-only here');
-  return {
+  const streams = names.includes('createWritable');
+  const create = async (key: string, name: string) => (await all.getDirectoryHandle(key, { create: true })).getFileHandle(name, { create: true });
+  const files: Store = {
     async read(key, name) {
       try {
         return await (await (await all.getDirectoryHandle(key)).getFileHandle(name)).getFile();
@@ -53,28 +68,29 @@ async function openFiles(): Promise<Store> {
       // Faster than a stream through the browser's process; refused where another tab has one that does not share.
       const access = names.includes('createSyncAccessHandle') && (await direct(handle, { mode: 'read-only' }).catch(() => undefined));
       if (!access) return streamed(await handle.getFile());
-      return { pieces: () => read(access), close: () => access.close() };
+      return { pieces: (room) => read(access, room), close: () => access.close() };
     },
-    async write(key, name, bytes, cut) {
-      const folder = await all.getDirectoryHandle(key, { create: true });
-      const handle = await folder.getFileHandle(name, { create: true });
-      if (names.includes('createSyncAccessHandle') && (cut || !names.includes('createWritable'))) {
-        const access = await direct(handle);
+    async write(key, name, bytes) {
+      if (!streams) {
+        const writing = await files.begin(key, name);
         try {
-          access.truncate(0);
-          if (access.write(bytes) < bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
+          writing.take(bytes);
         } finally {
-          access.close();
+          await writing.end();
         }
         return;
       }
       // What is written appears when the stream is closed, all at once.
-      const stream = await handle.createWritable();
+      const stream = await (await create(key, name)).createWritable();
       await stream.write(bytes).catch(async (error: unknown) => {
         await stream.abort().catch(() => {});
         throw error;
       });
       return stream.close();
+    },
+    async begin(key, name) {
+      if (!names.includes('createSyncAccessHandle')) return gathered(files, key, name);
+      return written(await direct(await create(key, name)));
     },
     async keys() {
       const keys = [];
@@ -83,21 +99,51 @@ async function openFiles(): Promise<Store> {
     },
     delete: (key) => all.removeEntry(key, { recursive: true }).catch(() => {}),
   };
+  return files;
 }
 
 async function openCache(): Promise<Store> {
   const cache = await caches.open(FOLDER);
   const url = (key: string, name: string) => `https://motelm.invalid/${key}/${name}`;
   const keyOf = (request: Request) => new URL(request.url).pathname.split('/')[1]!;
-  return {
+  const files: Store = {
     read: async (key, name) => (await cache.match(url(key, name)))?.blob(),
     open: async (key, name) => streamed(await (await cache.match(url(key, name)))!.blob()),
     write: (key, name, bytes) => cache.put(url(key, name), new Response(bytes)),
+    begin: async (key, name) => gathered(files, key, name),
     keys: async () => [...new Set((await cache.keys()).map(keyOf))],
     async delete(key) {
       const requests = (await cache.keys()).filter((request) => keyOf(request) === key);
       await Promise.all(requests.map((request) => cache.delete(request)));
     },
+  };
+  return files;
+}
+
+/** Where a file can only be written as a whole. */
+function gathered(store: Store, key: string, name: string): Writing {
+  const part = new Uint8Array(PART);
+  let filled = 0;
+  return {
+    take(bytes) {
+      part.set(bytes, filled);
+      filled += bytes.length;
+    },
+    end: () => store.write(key, name, part.subarray(0, filled)),
+    drop: () => {},
+  };
+}
+
+function written(access: Access): Writing {
+  let at = 0;
+  access.truncate(0);
+  return {
+    take(bytes) {
+      if (access.write(bytes, { at }) < bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
+      at += bytes.length;
+    },
+    end: () => access.close(),
+    drop: () => access.close(),
   };
 }
 
@@ -105,14 +151,21 @@ function streamed(blob: Blob): Opened {
   return { pieces: () => bytesOf(blob), close: () => {} };
 }
 
-function* read(access: Access): Generator<Uint8Array, void, void> {
-  const buffer = new Uint8Array(PIECE);
-  for (let at = 0, n; (n = access.read(buffer, { at })) > 0; at += n) yield buffer.subarray(0, n);
+function* read(access: Access, room: Room | undefined): Generator<Uint8Array, void, void> {
+  let own: Uint8Array | undefined;
+  for (let at = 0, size = access.getSize(); at < size; ) {
+    const buffer = room?.(Math.min(PIECE, size - at)) ?? (own ??= new Uint8Array(PIECE));
+    const n = access.read(buffer, { at });
+    if (n === 0) return;
+    at += n;
+    yield buffer.subarray(0, n);
+  }
 }
 
 interface Access {
+  getSize(): number;
   read(bytes: Uint8Array, options: { at: number }): number;
-  write(bytes: Uint8Array): number;
+  write(bytes: Uint8Array, options: { at: number }): number;
   truncate(size: number): void;
   close(): void;
 }

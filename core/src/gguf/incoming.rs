@@ -12,8 +12,11 @@ use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::order::sorted_below;
 
-/// Bytes of a head to begin looking at; after that whenever there are half as many again.
+/// Bytes of a head to begin looking at; after that whenever there are twice as many.
 const FIRST_LOOK: usize = if cfg!(test) { 16 } else { 1 << 16 };
+
+/// The most room that there is at once: zeros that are still in a cache when they become the bytes that come.
+const ROOM: usize = 1 << 18;
 
 /// The files of a model while they arrive, in order.
 pub struct Incoming {
@@ -30,21 +33,27 @@ pub struct Incoming {
 struct Current {
     /// Bytes that came so far.
     at: usize,
-    /// Its beginning, in the end without what follows the tensor table.
+    /// Its beginning, until the head is complete.
     start: Vec<u8>,
     /// How long the beginning must be for the next look.
     look_at: usize,
     /// Its tensors, once the head is complete.
     body: Option<Body>,
+    /// Bytes that nobody has written yet, at the end of where the next ones go.
+    room: usize,
 }
 
 struct Body {
+    /// The beginning without what follows the tensor table, and what it says.
+    start: Bytes,
     head: Head,
     /// Indices of the table by where their bytes begin; those before `next` are complete.
     order: Vec<u32>,
     next: usize,
     /// Their bytes, in the order of the table.
     tensors: Vec<Vec<u8>>,
+    /// Bytes between tensors, which nobody needs.
+    between: Vec<u8>,
 }
 
 impl Incoming {
@@ -71,21 +80,59 @@ impl Incoming {
     /// [`ErrorKind::Malformed`] for more bytes than were announced. After an error this is good for nothing more.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let shard = self.shards.len();
-            let Some(&len) = self.lens.get(shard) else {
-                let what = format!("{} bytes more than the files were said to have", bytes.len());
-                return Err(Error::new(ErrorKind::Malformed, what));
-            };
-            let (now, later) = bytes.split_at(bytes.len().min(len - self.current.at));
-            self.current.push(now, len, shard)?;
+            let room = self.room(bytes.len())?;
+            let (now, later) = bytes.split_at(room.len());
+            room.copy_from_slice(now);
+            self.filled(now.len())?;
             bytes = later;
-            if self.current.at == len {
-                let (shard, head) = core::mem::take(&mut self.current).finish(len)?;
-                self.shards.push(shard);
-                self.heads.push(head);
-            }
         }
         Ok(())
+    }
+
+    /// Where the next bytes will stay, for one at least and `most` at most. Whoever reads them from somewhere reads them
+    /// to this place, and says so with [`Incoming::filled`]: that spares the copy of [`Incoming::push`].
+    ///
+    /// # Errors
+    /// As [`Incoming::push`].
+    pub fn room(&mut self, most: usize) -> Result<&mut [u8]> {
+        let Some(&len) = self.lens.get(self.shards.len()) else {
+            let what = format!("{most} bytes more than the files were said to have");
+            return Err(Error::new(ErrorKind::Malformed, what));
+        };
+        self.current.room(most.min(len - self.current.at).min(ROOM))
+    }
+
+    /// Takes the first `n` bytes of the [`Incoming::room`] that was given last.
+    ///
+    /// # Errors
+    /// As [`Incoming::push`]; [`ErrorKind::Argument`] for more than there was room for.
+    pub fn filled(&mut self, n: usize) -> Result<()> {
+        self.current.filled(n)?;
+        let shard = self.shards.len();
+        let Some(&len) = self.lens.get(shard) else { return Ok(()) };
+        if let Some(behind) = self.current.look(len, shard)? {
+            self.push(&behind)?;
+        }
+        if self.current.at == len {
+            let (shard, head) = core::mem::take(&mut self.current).finish(len)?;
+            self.shards.push(shard);
+            self.heads.push(head);
+        }
+        Ok(())
+    }
+
+    /// What the beginning of a model in one file says, once it is there: the file without
+    /// [`data`](File::data), as from [`File::parse_heads`].
+    ///
+    /// # Errors
+    /// As [`File::parse_heads`].
+    pub fn head(&self) -> Result<Option<File>> {
+        let [len] = &*self.lens else { return Ok(None) };
+        let arriving = self.current.body.as_ref().map(|body| (&body.start, &body.head));
+        let arrived = self.shards.first().map(|shard| &shard.head).zip(self.heads.first());
+        let Some((start, head)) = arriving.or(arrived) else { return Ok(None) };
+        let shard = Shard { head: start.clone(), len: *len, data: Data::Absent };
+        File::assemble(alloc::vec![shard], alloc::vec![head.clone()]).map(Some)
     }
 
     /// Bytes that came so far.
@@ -109,68 +156,98 @@ impl Incoming {
 }
 
 impl Current {
-    fn push(&mut self, mut bytes: &[u8], len: usize, shard: usize) -> Result<()> {
-        while !bytes.is_empty() {
-            let Some(body) = &mut self.body else {
-                self.start.try_reserve(bytes.len()).map_err(|_| no_room(bytes.len()))?;
-                self.start.extend_from_slice(bytes);
-                self.at += bytes.len();
-                return self.look(len, shard);
-            };
-            let taken = body.push(bytes, self.at)?;
-            self.at += taken;
-            bytes = &bytes[taken..];
+    /// Room for `most` bytes at most, and one at least.
+    fn room(&mut self, most: usize) -> Result<&mut [u8]> {
+        self.filled(0)?;
+        if most == 0 {
+            return Err(empty());
         }
+        let (bytes, left) = match &mut self.body {
+            None => (&mut self.start, most),
+            Some(body) => body.place(self.at)?,
+        };
+        self.room = most.min(left);
+        bytes.try_reserve(self.room).map_err(|_| no_room(self.room))?;
+        let end = bytes.len();
+        bytes.resize(end + self.room, 0);
+        Ok(&mut bytes[end..])
+    }
+
+    /// Takes the first `n` bytes of the room.
+    fn filled(&mut self, n: usize) -> Result<()> {
+        let unused = self.room.checked_sub(n).ok_or_else(|| {
+            let what = format!("{n} bytes where there was room for {}", self.room);
+            Error::new(ErrorKind::Argument, what)
+        })?;
+        if self.room > 0 {
+            match &mut self.body {
+                None => self.start.truncate(self.start.len() - unused),
+                Some(body) => body.filled(self.at, unused),
+            }
+        }
+        self.room = 0;
+        self.at += n;
         Ok(())
     }
 
-    /// Looks whether the head is complete; if so, what came behind it goes where it belongs.
-    fn look(&mut self, len: usize, shard: usize) -> Result<()> {
-        if self.at < len && self.at < self.look_at.max(FIRST_LOOK) {
-            return Ok(());
+    /// Looks whether the head is complete; if it just became so, here are the bytes behind it.
+    fn look(&mut self, len: usize, shard: usize) -> Result<Option<Vec<u8>>> {
+        if self.body.is_some() || self.at < len && self.at < self.look_at.max(FIRST_LOOK) {
+            return Ok(None);
         }
-        self.look_at = self.at.saturating_add(self.at / 2);
-        let Some(head) = Head::parse_start(&self.start, len, shard)? else { return Ok(()) };
-        let behind = self.start.split_off(head.len);
-        self.start.shrink_to_fit();
+        self.look_at = self.at.saturating_mul(2);
+        let Some(head) = Head::parse_start(&self.start, len, shard)? else { return Ok(None) };
+        let mut start = core::mem::take(&mut self.start);
+        let behind = start.split_off(head.len);
+        start.shrink_to_fit();
         self.at = head.len;
-        self.body = Some(Body::new(head));
-        self.push(&behind, len, shard)
+        self.body = Some(Body::new(start, head));
+        Ok(Some(behind))
     }
 
     fn finish(self, len: usize) -> Result<(Shard, Head)> {
-        let body =
-            self.body.ok_or_else(|| Error::new(ErrorKind::Truncated, "the file is empty").at_offset(0))?;
+        let body = self.body.ok_or_else(empty)?;
         let tensors = body.tensors.into_iter().map(Bytes::new).collect();
-        Ok((Shard { head: Bytes::new(self.start), len, data: Data::Apart(tensors) }, body.head))
+        Ok((Shard { head: body.start, len, data: Data::Apart(tensors) }, body.head))
     }
 }
 
 impl Body {
-    fn new(head: Head) -> Self {
+    fn new(start: Vec<u8>, head: Head) -> Self {
         let order =
             sorted_below(head.tensors.len(), &|a, b| head.tensors[a].start.cmp(&head.tensors[b].start));
         let tensors = head.tensors.iter().map(|_| Vec::new()).collect();
-        Self { head, order, next: 0, tensors }
+        Self { start: Bytes::new(start), head, order, next: 0, tensors, between: Vec::new() }
     }
 
-    /// Takes bytes that belong at `at` of the file, as many as lie in one tensor or between two; returns how many.
-    fn push(&mut self, bytes: &[u8], at: usize) -> Result<usize> {
-        let Some(i) = self.order.get(self.next).map(|&i| i as usize) else { return Ok(bytes.len()) };
-        let (info, tensor) = (&self.head.tensors[i], &mut self.tensors[i]);
+    /// Where the bytes from `at` of the file on go, and how many of them: the rest of a tensor, or what is between two.
+    fn place(&mut self, at: usize) -> Result<(&mut Vec<u8>, usize)> {
+        let Some(&i) = self.order.get(self.next) else { return Ok((&mut self.between, usize::MAX)) };
+        let (info, tensor) = (&self.head.tensors[i as usize], &mut self.tensors[i as usize]);
         if at < info.start {
-            return Ok(bytes.len().min(info.start - at));
+            return Ok((&mut self.between, info.start - at));
         }
         if tensor.is_empty() {
             tensor.try_reserve_exact(info.len).map_err(|_| no_room(info.len).at_tensor(&*info.name))?;
         }
-        let taken = bytes.len().min(info.len - tensor.len());
-        tensor.extend_from_slice(&bytes[..taken]);
-        if tensor.len() == info.len {
+        let left = info.len - tensor.len();
+        Ok((tensor, left))
+    }
+
+    /// The bytes from `at` on are there, all but so many of what there was room for.
+    fn filled(&mut self, at: usize, unused: usize) {
+        let next = self.order.get(self.next).map(|&i| i as usize);
+        let Some(i) = next.filter(|&i| self.head.tensors[i].start <= at) else { return self.between.clear() };
+        let tensor = &mut self.tensors[i];
+        tensor.truncate(tensor.len() - unused);
+        if tensor.len() == self.head.tensors[i].len {
             self.next += 1;
         }
-        Ok(taken)
     }
+}
+
+fn empty() -> Error {
+    Error::new(ErrorKind::Truncated, "the file is empty").at_offset(0)
 }
 
 fn no_room(bytes: usize) -> Error {

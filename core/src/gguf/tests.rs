@@ -183,6 +183,38 @@ fn pieces_come_to_the_same_file() {
 }
 
 #[test]
+fn bytes_may_be_read_to_where_they_stay() {
+    let bytes = honest();
+    let whole = parse(&bytes).unwrap();
+    let mut incoming = Incoming::new(&[bytes.len() as u64]).unwrap();
+    let mut left = &*bytes;
+    let mut head = None;
+    while !left.is_empty() {
+        // Twice in vain, and then not to the end.
+        incoming.room(left.len()).unwrap();
+        let room = incoming.room(23).unwrap();
+        let n = room.len().div_ceil(2);
+        room[..n].copy_from_slice(&left[..n]);
+        incoming.filled(n).unwrap();
+        left = &left[n..];
+        head = head.or_else(|| incoming.head().unwrap());
+    }
+    assert_eq!(incoming.room(1).unwrap_err().kind, ErrorKind::Malformed);
+    let (head, file) = (head.unwrap(), incoming.finish().unwrap());
+    assert!(!head.has_data());
+    for seen in [&head, &file] {
+        assert_eq!((seen.total_bytes(), seen.tensors()), (whole.total_bytes(), whole.tensors()));
+        assert_eq!(seen.metadata().count(), whole.metadata().count());
+    }
+    for tensor in file.tensors() {
+        assert_eq!(*file.data(tensor), *whole.data(tensor), "{tensor}");
+    }
+    let mut incoming = Incoming::new(&[bytes.len() as u64]).unwrap();
+    let room = incoming.room(8).unwrap().len();
+    assert_eq!(incoming.filled(room + 1).unwrap_err().kind, ErrorKind::Argument);
+}
+
+#[test]
 fn pieces_are_refused_like_files() {
     let bytes = honest();
     for at in 0..bytes.len() {
