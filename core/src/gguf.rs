@@ -29,6 +29,7 @@ use core::ops::Range;
 use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::order::sorted_below;
+use crate::quant::fours::{self, Layout};
 use reader::Reader;
 
 pub use incoming::Incoming;
@@ -74,7 +75,11 @@ enum Data {
     /// Behind the head, which is the whole file.
     Behind,
     /// Each on its own, in the order of the table.
-    Apart(Vec<Bytes>),
+    Apart {
+        tensors: Vec<Bytes>,
+        /// Whether those that can be lie by fours.
+        by_fours: bool,
+    },
     /// Elsewhere.
     Absent,
 }
@@ -268,7 +273,7 @@ impl File {
         Some(by_name[found] as usize)
     }
 
-    /// The bytes of a tensor of this file.
+    /// The bytes of a tensor of this file, in the order that [`File::layout`] tells.
     ///
     /// # Panics
     /// When the tensor comes from another file, or the file from [`File::parse_heads`].
@@ -276,10 +281,20 @@ impl File {
         let shard = &self.inner.shards[tensor.shard];
         let bytes = match &shard.data {
             Data::Behind => shard.head.slice(tensor.start..tensor.start + tensor.len),
-            Data::Apart(tensors) => tensors.get(tensor.index).cloned(),
+            Data::Apart { tensors, .. } => tensors.get(tensor.index).cloned(),
             Data::Absent => panic!("only the heads of the files are here"),
         };
         bytes.expect("a tensor of this file, checked when it was parsed")
+    }
+
+    /// How the rows of a tensor of this file lie: as in the file, unless [`Incoming::by_fours`] was asked for.
+    pub fn layout(&self, tensor: &TensorInfo) -> Layout {
+        match self.inner.shards[tensor.shard].data {
+            Data::Apart { by_fours: true, .. } if fours::four_rows(tensor.dtype, &tensor.shape).is_some() => {
+                Layout::Fours
+            }
+            _ => Layout::Rows,
+        }
     }
 
     /// Whether the bytes of the tensors are here, as they are unless it comes from [`File::parse_heads`].

@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use crate::arch;
 use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gguf::File;
+use crate::gguf::{File, TensorInfo};
 use crate::ops::matmul::{Matrix, Watched};
-use crate::quant;
+use crate::quant::fours::Layout;
 use plan::{Linear, Plan, TensorId};
 
 /// A model that is ready to run, shared by any number of sessions on any number of threads. Cloning costs a
@@ -34,8 +34,8 @@ pub trait Watch: core::fmt::Debug + Send + Sync {
 struct Inner {
     file: File,
     plan: Plan,
-    /// The bytes of every tensor.
-    data: Vec<Bytes>,
+    /// The bytes of every tensor, and how they lie.
+    data: Vec<(Bytes, Layout)>,
     /// Of tensors that are vectors of weights: their values.
     vectors: Vec<Option<Box<[f32]>>>,
 }
@@ -53,15 +53,19 @@ impl Model {
             ));
         }
         let plan = arch::plan(file)?;
-        let data: Vec<Bytes> = file.tensors().iter().map(|tensor| file.data(tensor)).collect();
+        let data: Vec<_> =
+            file.tensors().iter().map(|tensor| (file.data(tensor), file.layout(tensor))).collect();
         let mut vectors: Vec<Option<Box<[f32]>>> = Vec::new();
         vectors.resize_with(data.len(), || None);
         let mut result = Ok(());
         plan.for_each_vector(&mut |id| {
             let tensor = &file.tensors()[id];
             let mut values = alloc::vec![0.0; tensor.elements()].into_boxed_slice();
-            if let Err(error) = quant::dequantize(tensor.dtype, &data[id], &mut values) {
-                result = Err(error.at_tensor(&*tensor.name));
+            match matrix(tensor, &data[id], 0, 1) {
+                Ok(rows) => {
+                    (0..rows.rows()).zip(values.chunks_mut(rows.cols())).for_each(|(r, to)| rows.row(r, to))
+                }
+                Err(error) => result = Err(error.at_tensor(&*tensor.name)),
             }
             vectors[id] = Some(values);
         });
@@ -97,20 +101,14 @@ impl Model {
 
     /// A tensor of the plan as rows.
     pub(crate) fn table(&self, id: TensorId) -> Matrix<'_> {
-        let tensor = &self.inner.file.tensors()[id];
-        let matrix = Matrix::new(tensor.dtype, tensor.rows(), tensor.cols(), &self.inner.data[id])
-            .expect("shapes were checked with the file");
-        self.watch(matrix, id, 0)
+        self.expert(id, 0, 1)
     }
 
     /// One of `n` matrices that are stacked in a tensor of the plan.
     pub(crate) fn expert(&self, id: TensorId, expert: usize, n: usize) -> Matrix<'_> {
         let tensor = &self.inner.file.tensors()[id];
-        let data = &self.inner.data[id];
-        let bytes = data.len() / n;
-        let part = &data[expert * bytes..][..bytes];
-        let matrix = Matrix::new(tensor.dtype, tensor.rows() / n, tensor.cols(), part)
-            .expect("shapes were checked with the file");
+        let matrix =
+            matrix(tensor, &self.inner.data[id], expert, n).expect("shapes were checked with the file");
         self.watch(matrix, id, expert)
     }
 
@@ -120,4 +118,16 @@ impl Model {
             Some(watch) => matrix.watched(Watched { watch: &**watch, tensor, part }),
         }
     }
+}
+
+/// Part `part` of `n` of a tensor's rows.
+fn matrix<'a>(
+    tensor: &TensorInfo,
+    (data, layout): &'a (Bytes, Layout),
+    part: usize,
+    n: usize,
+) -> Result<Matrix<'a>> {
+    let bytes = data.len() / n;
+    let data = &data[part * bytes..][..bytes];
+    Ok(Matrix::new(tensor.dtype, tensor.rows() / n, tensor.cols(), data)?.laid(*layout))
 }

@@ -13,6 +13,7 @@ pub mod elementwise;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod float_panel;
 pub(crate) mod floats;
+pub(crate) mod fours;
 pub(crate) mod functions;
 pub(crate) mod integers;
 pub mod matmul;

@@ -29,6 +29,7 @@ use crate::simd::{Isa, Kernel, Level};
 use crate::{Error, ErrorKind, Result};
 
 pub mod float16;
+pub mod fours;
 pub mod grid;
 pub mod planes;
 mod search;

@@ -109,6 +109,8 @@ mod narrow;
 mod neon;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon_dots;
+#[cfg(target_feature = "simd128")]
+mod pairs;
 #[cfg(target_feature = "relaxed-simd")]
 mod relaxed;
 mod scalar;
@@ -154,7 +156,9 @@ pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use wide::{Cells, CellsKernel, Wide, WideKernel};
 
+use crate::ops::decoded::Decoded;
 use crate::ops::floats::{self, Floats};
+use crate::ops::fours::Fours;
 use crate::ops::integers::{self, Lanes};
 use crate::ops::matmul::Rows;
 use crate::ops::ternary::{self, Ternary};
@@ -339,6 +343,12 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
     #[inline(always)]
     fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {
         integers::one_token::<F, Self>(self, rows);
+    }
+
+    /// The same with any number of tokens and rows that lie by fours.
+    #[inline(always)]
+    fn fours<F: Fours>(self, rows: Rows<'_, '_>) {
+        Decoded(rows).run(self);
     }
 
     /// [`Isa::tokens`] for float weights.

@@ -3,6 +3,7 @@
 use motelm_core::exec::{Executor, Inline};
 use motelm_core::ops::matmul::{Activations, Cx, Input, Matrix, Precision, matmul};
 use motelm_core::quant::float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use motelm_core::quant::fours::{self, Layout};
 use motelm_core::quant::{Dtype, Meets, Rounding, dequantize, dequantize_tensor, quantize};
 use motelm_core::simd::{self, Level};
 use motelm_tests::levels;
@@ -117,6 +118,62 @@ fn every_format_on_every_level_is_the_sum_of_products() {
     }
 }
 
+#[test]
+fn rows_by_fours_are_multiplied_like_rows() {
+    let mut random = Random(12);
+    for dtype in BY_FOURS {
+        for cols in [32, 96, 256, 288, 576, 2336] {
+            for rows in [4, 8, 12, 20, 52] {
+                let file = encoded(dtype, rows, cols, || random.normal() * 10.0);
+                let bytes = by_fours(dtype, cols, &file);
+                let mut weights = vec![0.0; rows * cols];
+                dequantize_tensor(dtype, &file, &mut weights).unwrap();
+                let w = Matrix::new(dtype, rows, cols, &bytes).unwrap().laid(Layout::Fours);
+                for tokens in [1, 2, 4, 7] {
+                    check_levels(&w, &weights, &random.normals(tokens * cols));
+                }
+                let mut row = vec![0.0; cols];
+                w.row(rows - 2, &mut row);
+                assert_eq!(row, weights[(rows - 2) * cols..][..cols], "{dtype}");
+            }
+        }
+    }
+}
+
+/// Every byte there is, with both signs of activations as large as they get: sums in 16 bits must not overflow.
+#[test]
+fn the_largest_sums_of_rows_by_fours_fit() {
+    for dtype in BY_FOURS {
+        let block = dtype.block_bytes();
+        for byte in 0..=255 {
+            let mut file = vec![byte; 4 * 2 * block];
+            file.chunks_mut(block).for_each(|block| block[..2].copy_from_slice(&[0, 0x3c])); // times 1
+            let mut weights = vec![0.0; 4 * 64];
+            dequantize_tensor(dtype, &file, &mut weights).unwrap();
+            if weights.iter().all(|w| *w == 0.0) {
+                continue; // tolerances are parts of the largest weight
+            }
+            let bytes = by_fours(dtype, 64, &file);
+            let w = Matrix::new(dtype, 4, 64, &bytes).unwrap().laid(Layout::Fours);
+            for x in [[1.0; 128], [-1.0; 128], core::array::from_fn(|i| if i % 3 == 0 { 1.0 } else { -1.0 })]
+            {
+                check_levels(&w, &weights, &x[..64]);
+                check_levels(&w, &weights, &x);
+            }
+        }
+    }
+}
+
+/// The types of which rows can lie by fours.
+const BY_FOURS: [Dtype; 3] = [Dtype::Q4_0, Dtype::Q5_0, Dtype::Q8_0];
+
+fn by_fours(dtype: Dtype, cols: usize, file: &[u8]) -> Vec<u8> {
+    let four = 4 * dtype.row_bytes(cols).unwrap();
+    let (mut bytes, mut spare) = (file.to_vec(), vec![0; four]);
+    bytes.chunks_mut(four).for_each(|rows| fours::lay(dtype, rows, &mut spare));
+    bytes
+}
+
 fn check_levels(w: &Matrix<'_>, weights: &[f32], x: &[f32]) {
     for precision in [Precision::Exact, Precision::Fast] {
         let rows = || weights.chunks_exact(w.cols());
@@ -129,9 +186,15 @@ fn check_levels(w: &Matrix<'_>, weights: &[f32], x: &[f32]) {
         });
         for level in levels() {
             let bfloats = level.name() == "avx512-bf16" && w.dtype() == Dtype::BF16;
-            let expected = match bfloats && precision == Precision::Fast && x.len() > w.cols() {
-                true => &expected_of(&x.iter().map(|&x| bf16_to_f32(f32_to_bf16(x))).collect::<Vec<_>>()),
-                false => &expected,
+            let bfloats = bfloats && precision == Precision::Fast && x.len() > w.cols();
+            // Of rows by fours only these instructions know more than to decode them.
+            let decodes = w.layout() == Layout::Fours && !matches!(level.name(), "simd128" | "relaxed");
+            let expected = match (bfloats, decodes) {
+                (true, _) => {
+                    &expected_of(&x.iter().map(|&x| bf16_to_f32(f32_to_bf16(x))).collect::<Vec<_>>())
+                }
+                (_, true) => &expected_of(x),
+                (false, false) => &expected,
             };
             let cx = Cx { level, exec: &Inline, precision };
             let out = product(&cx, w, x);

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use motelm_core::gguf::File;
+use motelm_core::gguf::{File, Incoming};
 use motelm_core::ops::matmul::Precision;
+use motelm_core::quant::Dtype;
+use motelm_core::quant::fours::Layout;
 use motelm_core::session::{Observer, Options};
 use motelm_core::simd::Level;
 use motelm_core::{Bytes, KvType, Model, Session, arch};
@@ -189,6 +191,41 @@ fn quantised_files_are_as_close_as_their_rounding() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     println!("{compared} quantised files");
+}
+
+/// As browsers load it: in pieces, its rows laid by fours.
+#[test]
+fn a_file_that_lies_by_fours_is_the_same_model() {
+    static FILE: &[u8] = include_bytes!("../../models/tales-280K-Q8_0.gguf");
+    let rows = File::parse(Bytes::new(FILE)).expect("a file");
+    let mut incoming = Incoming::new(&[FILE.len() as u64]).expect("a length").by_fours();
+    FILE.chunks(10_001).for_each(|piece| incoming.push(piece).expect("a piece"));
+    let fours = incoming.finish().expect("a file");
+    let matrices = rows.tensors().iter().filter(|tensor| tensor.dtype == Dtype::Q8_0);
+    for tensor in matrices {
+        assert_eq!((rows.layout(tensor), fours.layout(tensor)), (Layout::Rows, Layout::Fours), "{tensor}");
+        assert_ne!(rows.data(tensor)[..], fours.data(tensor)[..], "{tensor}");
+    }
+    let [rows, fours] = [rows, fours].map(|file| Model::new(&file).expect("a model"));
+    assert_eq!(rows.fingerprint(), fours.fingerprint(), "a saved session fits both");
+    let tokens: Vec<u32> = (3..43).collect();
+    for level in levels() {
+        let of = |model, precision| {
+            let options = Options { precision, level, kv: KvType::F32, batch: 16, ..Options::default() };
+            let mut session = Session::new(model, options).expect("session");
+            // The last token by itself.
+            session.forward(&tokens).expect("forward");
+            session.forward(&[43]).expect("forward").to_vec()
+        };
+        let exact = of(&rows, Precision::Exact);
+        assert_eq!(exact, of(&fours, Precision::Exact), "{}", level.name());
+        let size = exact.iter().map(|x| x * x).sum::<f32>();
+        for model in [&rows, &fours] {
+            let apart =
+                of(model, Precision::Fast).iter().zip(&exact).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            assert!(apart < 1e-3 * size, "{}: {apart} of {size}", level.name());
+        }
+    }
 }
 
 /// BitNet was trained with activations of eight bits for each token, and that is how ternary weights meet them here:

@@ -141,7 +141,7 @@ impl Loader {
     #[wasm_bindgen(constructor)]
     pub fn new(file_bytes: Vec<f64>) -> Result<Self> {
         let lens = file_bytes.iter().map(|&bytes| Ok(address(bytes)? as u64)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { incoming: Incoming::new(&lens)? })
+        Ok(Self { incoming: Incoming::new(&lens)?.by_fours() })
     }
 
     /// Takes the next bytes, as many as there are; files follow each other without a gap.

@@ -11,6 +11,7 @@ use super::{Data, File, Head, Shard};
 use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::order::sorted_below;
+use crate::quant::fours;
 
 /// Bytes of a head to begin looking at; after that whenever there are twice as many.
 const FIRST_LOOK: usize = if cfg!(test) { 16 } else { 1 << 16 };
@@ -37,6 +38,8 @@ struct Current {
     start: Vec<u8>,
     /// How long the beginning must be for the next look.
     look_at: usize,
+    /// Whether rows are laid by fours.
+    by_fours: bool,
     /// Its tensors, once the head is complete.
     body: Option<Body>,
     /// Bytes that nobody has written yet, at the end of where the next ones go.
@@ -54,6 +57,10 @@ struct Body {
     tensors: Vec<Vec<u8>>,
     /// Bytes between tensors, which nobody needs.
     between: Vec<u8>,
+    /// Bytes of the tensor that is arriving whose rows lie by fours already.
+    laid: usize,
+    /// Where four rows lie meanwhile.
+    spare: Vec<u8>,
 }
 
 impl Incoming {
@@ -71,6 +78,14 @@ impl Incoming {
         };
         let lens = file_lens.iter().map(len).collect::<Result<_>>()?;
         Ok(Self { lens, shards: Vec::new(), heads: Vec::new(), current: Current::default() })
+    }
+
+    /// Lays rows [by fours](fours) as they come, where they can be: the order that WebAssembly's kernels multiply
+    /// fastest.
+    #[must_use]
+    pub fn by_fours(mut self) -> Self {
+        self.current.by_fours = true;
+        self
     }
 
     /// Takes the next bytes, as many as there are. Files follow each other without a gap.
@@ -114,7 +129,8 @@ impl Incoming {
             self.push(&behind)?;
         }
         if self.current.at == len {
-            let (shard, head) = core::mem::take(&mut self.current).finish(len)?;
+            let next = Current { by_fours: self.current.by_fours, ..Current::default() };
+            let (shard, head) = core::mem::replace(&mut self.current, next).finish(len)?;
             self.shards.push(shard);
             self.heads.push(head);
         }
@@ -182,7 +198,7 @@ impl Current {
         if self.room > 0 {
             match &mut self.body {
                 None => self.start.truncate(self.start.len() - unused),
-                Some(body) => body.filled(self.at, unused),
+                Some(body) => body.filled(self.at, unused, self.by_fours),
             }
         }
         self.room = 0;
@@ -208,7 +224,8 @@ impl Current {
     fn finish(self, len: usize) -> Result<(Shard, Head)> {
         let body = self.body.ok_or_else(empty)?;
         let tensors = body.tensors.into_iter().map(Bytes::new).collect();
-        Ok((Shard { head: body.start, len, data: Data::Apart(tensors) }, body.head))
+        let data = Data::Apart { tensors, by_fours: self.by_fours };
+        Ok((Shard { head: body.start, len, data }, body.head))
     }
 }
 
@@ -217,7 +234,8 @@ impl Body {
         let order =
             sorted_below(head.tensors.len(), &|a, b| head.tensors[a].start.cmp(&head.tensors[b].start));
         let tensors = head.tensors.iter().map(|_| Vec::new()).collect();
-        Self { start: Bytes::new(start), head, order, next: 0, tensors, between: Vec::new() }
+        let start = Bytes::new(start);
+        Self { start, head, order, next: 0, tensors, between: Vec::new(), laid: 0, spare: Vec::new() }
     }
 
     /// Where the bytes from `at` of the file on go, and how many of them: the rest of a tensor, or what is between two.
@@ -235,13 +253,22 @@ impl Body {
     }
 
     /// The bytes from `at` on are there, all but so many of what there was room for.
-    fn filled(&mut self, at: usize, unused: usize) {
+    fn filled(&mut self, at: usize, unused: usize, by_fours: bool) {
         let next = self.order.get(self.next).map(|&i| i as usize);
         let Some(i) = next.filter(|&i| self.head.tensors[i].start <= at) else { return self.between.clear() };
-        let tensor = &mut self.tensors[i];
+        let (info, tensor) = (&self.head.tensors[i], &mut self.tensors[i]);
         tensor.truncate(tensor.len() - unused);
-        if tensor.len() == self.head.tensors[i].len {
+        if let Some(four) = fours::four_rows(info.dtype, &info.shape).filter(|_| by_fours) {
+            // While they are in a cache.
+            self.spare.resize(four, 0);
+            for rows in tensor[self.laid..].chunks_exact_mut(four) {
+                fours::lay(info.dtype, rows, &mut self.spare);
+                self.laid += four;
+            }
+        }
+        if tensor.len() == info.len {
             self.next += 1;
+            self.laid = 0;
         }
     }
 }

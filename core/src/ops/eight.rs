@@ -12,6 +12,8 @@ use core::array;
 use core::marker::PhantomData;
 
 use super::activations::{STEP, Step};
+#[cfg(target_feature = "simd128")]
+use super::fours::{Fours, SCALES};
 use super::integers::{self, Lanes, Sign, Unpacked};
 use super::matmul::Rows;
 use crate::exec::Columns;
@@ -20,7 +22,14 @@ use crate::simd::{Dots, DotsKernel, Isa, Kernel, SideBySide};
 /// Multiplies rows with several tokens.
 #[inline(always)]
 pub(crate) fn tokens<F: Lanes, I: SideBySide>(isa: I, rows: Rows<'_, '_>) {
-    several(isa, Shape::of::<F>(), rows);
+    several(isa, Shape::of::<F>(), rows, None);
+}
+
+/// Multiplies rows that lie by fours with several tokens.
+#[cfg(target_feature = "simd128")]
+#[inline(always)]
+pub(crate) fn fours<F: Fours, I: SideBySide>(isa: I, rows: Rows<'_, '_>) {
+    several(isa, Shape::of::<F>(), rows, Some(unpack_four::<F, I>));
 }
 
 /// A format, as far as multiplying is concerned.
@@ -102,6 +111,31 @@ impl<F: Lanes> Kernel for Unpack<'_, F> {
     }
 }
 
+#[cfg(target_feature = "simd128")]
+fn unpack_four<F: Fours, I: Isa>(isa: I, four: &[u8], step: usize, flip: u8, place: usize, to: &mut Weights) {
+    let offset = F::OFFSET.expect("minima are some of the scale") + i32::from(flip);
+    for (g, block) in four.chunks_exact(4 * F::BYTES).skip(step * (STEP / 32)).take(STEP / 32).enumerate() {
+        for v in 0..4 {
+            let mut two = [0; 32];
+            isa.store_bytes(F::quads(isa, block, v), &mut two);
+            for (half, quad) in two.as_chunks::<16>().0.iter().enumerate() {
+                to.q[8 * g + 4 * half + v][16 * place..][..16].copy_from_slice(&quad.map(|q| q ^ flip));
+            }
+        }
+        let mut scale = [0; 8];
+        for (scale, bytes) in scale.iter_mut().zip(block[..SCALES].as_chunks().0) {
+            *scale = u16::from_le_bytes(*bytes);
+        }
+        let scale = isa.widen_f16(scale);
+        let min = isa.mul(scale, isa.splat(offset as f32));
+        for (factor, to) in [(scale, &mut to.scale), (min, &mut to.min)] {
+            let mut eight = [0.0; ROWS];
+            isa.store(factor, &mut eight);
+            to[g][4 * place..][..4].copy_from_slice(&eight[..4]);
+        }
+    }
+}
+
 /// Steps of a row that are unpacked before they are multiplied.
 pub(super) const PIECE: usize = 8;
 
@@ -115,7 +149,7 @@ const TOKENS: usize = 4;
 #[repr(C, align(32))]
 struct Weights {
     /// By fours of weights, of every row, in an order that suits the dot products.
-    q: [[u8; 4 * ROWS]; STEP / 4],
+    q: Quads,
     /// The scale of every 32 weights, or of every 16.
     scale: [[f32; ROWS]; STEP / 16],
     /// The same of minima, where there are any.
@@ -127,49 +161,114 @@ impl Weights {
         Self { q: [[0; 4 * ROWS]; STEP / 4], scale: [[0.0; ROWS]; STEP / 16], min: [[0.0; ROWS]; STEP / 16] };
 }
 
+/// Unpacks step `step` of four rows that lie by fours to place `to.q[..][16 * place..]`; every weight is
+/// moved up by `flip`.
+type UnpackFour<I> = fn(I, four: &[u8], step: usize, flip: u8, place: usize, to: &mut Weights);
+
+/// The weights of a step of eight rows.
+type Quads = [[u8; 4 * ROWS]; STEP / 4];
+
+/// What depends on the dot products, behind pointers: everything else is compiled once for all of them.
+struct Way<I> {
+    /// What every weight is xored with.
+    flip: u8,
+    side_by_side: fn(I, &[Unpacked; ROWS], flip: u8, &mut Quads),
+    rearrange: fn(I, &mut Quads),
+    multiply: fn(Multiply<'_, '_, I>),
+}
+
+/// Finds the [`Way`] of an instruction set's fastest dot products.
+struct Ways<I>(PhantomData<I>);
+
+impl<I: SideBySide> DotsKernel<I> for Ways<I> {
+    type Output = Way<I>;
+
+    #[inline(always)]
+    fn run<D: Dots<I>>(self, flip: u8) -> Way<I> {
+        Way {
+            flip,
+            side_by_side: |isa, rows, flip, to| {
+                isa.enter(SideBySideBy(isa, rows, flip, to, PhantomData::<D>));
+            },
+            rearrange: |isa, to| isa.enter(RearrangeBy(isa, to, PhantomData::<D>)),
+            multiply: |task| task.isa.enter(MultiplyBy(task, PhantomData::<D>)),
+        }
+    }
+}
+
 #[inline(never)]
-fn several<I: SideBySide>(isa: I, shape: Shape<I>, rows: Rows<'_, '_>) {
-    isa.with_dots(shape.signed, shape.bits, Several { isa, shape, rows });
+fn several<I: SideBySide>(isa: I, shape: Shape<I>, rows: Rows<'_, '_>, fours: Option<UnpackFour<I>>) {
+    let way = isa.with_dots(shape.signed, shape.bits, Ways(PhantomData));
+    isa.enter(Several { isa, shape, rows, fours, way });
 }
 
 struct Several<'a, 'b, I> {
     isa: I,
     shape: Shape<I>,
     rows: Rows<'a, 'b>,
+    /// Where rows lie by fours: what unpacks them.
+    fours: Option<UnpackFour<I>>,
+    way: Way<I>,
 }
 
-impl<I: SideBySide> DotsKernel<I> for Several<'_, '_, I> {
+impl<I: SideBySide> Kernel for Several<'_, '_, I> {
     type Output = ();
 
     #[inline(always)]
-    fn run<D: Dots<I>>(self, flip: u8) {
-        let Self { isa, mut shape, rows: Rows { w, x, first, out } } = self;
+    fn run<J: Isa>(self, _: J) {
+        let Self { isa, mut shape, rows: Rows { w, x, first, out }, fours, way } = self;
         let n_steps = w.cols().div_ceil(STEP);
         let mut unpacked = [Unpacked::ZERO; ROWS];
         let mut panel = [Weights::ZERO; PIECE];
         for r in (0..out.width()).step_by(ROWS) {
-            // Past the last row that row again; its outputs go nowhere.
-            let rows: [&[u8]; ROWS] = array::from_fn(|i| w.bytes(first + (r + i).min(out.width() - 1)));
             for start in (0..n_steps).step_by(PIECE) {
                 let piece = start..n_steps.min(start + PIECE);
-                for (step, weights) in piece.clone().zip(&mut panel) {
-                    shape.unpack_step(isa, rows, step, flip, &mut unpacked);
-                    factors_side_by_side(isa, &shape, &unpacked, weights);
-                    side_by_side::<I, D>(isa, &unpacked, flip, &mut weights.q);
+                // Past the last row that row again; its outputs go nowhere.
+                if let Some(unpack_four) = fours {
+                    shape.mins |= way.flip != 0;
+                    let two = [r, (r + 4).min(out.width() - 4)].map(|r| w.four(first + r));
+                    for (step, weights) in piece.clone().zip(&mut panel) {
+                        for (place, four) in two.into_iter().enumerate() {
+                            unpack_four(isa, four, step, way.flip, place, weights);
+                        }
+                        (way.rearrange)(isa, &mut weights.q);
+                    }
+                } else {
+                    let row = |i: usize| w.bytes(first + (r + i).min(out.width() - 1));
+                    let rows: [&[u8]; ROWS] = array::from_fn(row);
+                    for (step, weights) in piece.clone().zip(&mut panel) {
+                        shape.unpack_step(isa, rows, step, way.flip, &mut unpacked);
+                        factors_side_by_side(isa, &shape, &unpacked, weights);
+                        (way.side_by_side)(isa, &unpacked, way.flip, &mut weights.q);
+                    }
                 }
                 let groups = w.cols() / 32 - start * (STEP / 32);
                 let (weights, place) = (&panel[..piece.len()], Place { out, start, n_steps, r });
-                isa.enter(Multiply {
-                    isa,
-                    shape: &shape,
-                    weights,
-                    groups,
-                    steps: x.steps,
-                    place,
-                    dots: PhantomData::<D>,
-                });
+                (way.multiply)(Multiply { isa, shape: &shape, weights, groups, steps: x.steps, place });
             }
         }
+    }
+}
+
+struct SideBySideBy<'a, I, D>(I, &'a [Unpacked; ROWS], u8, &'a mut Quads, PhantomData<D>);
+
+impl<I: SideBySide, D: Dots<I>> Kernel for SideBySideBy<'_, I, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<J: Isa>(self, _: J) {
+        side_by_side::<I, D>(self.0, self.1, self.2, self.3);
+    }
+}
+
+struct RearrangeBy<'a, I, D>(I, &'a mut Quads, PhantomData<D>);
+
+impl<I: SideBySide, D: Dots<I>> Kernel for RearrangeBy<'_, I, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<J: Isa>(self, _: J) {
+        self.1.as_chunks_mut().0.iter_mut().for_each(|quads| D::rearrange(self.0, quads));
     }
 }
 
@@ -195,7 +294,7 @@ pub(super) fn side_by_side<I: SideBySide, D: Dots<I>>(
     isa: I,
     rows: &[Unpacked; ROWS],
     flip: u8,
-    to: &mut [[u8; 4 * ROWS]; STEP / 4],
+    to: &mut Quads,
 ) {
     for (i, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
         let mut q = [&rows[0].q[i]; ROWS];
@@ -230,24 +329,25 @@ struct Place<'a, 'b> {
     r: usize,
 }
 
-/// Multiplies a piece of 8 rows with all tokens, in a function of its own: inlined beside the unpacking, prompts took
-/// 8 % longer in Chromium.
-struct Multiply<'a, 'b, I, D> {
+/// A piece of 8 rows times all tokens.
+struct Multiply<'a, 'b, I> {
     isa: I,
     shape: &'a Shape<I>,
     weights: &'a [Weights],
     groups: usize,
     steps: &'a [Step],
     place: Place<'a, 'b>,
-    dots: PhantomData<D>,
 }
 
-impl<I: SideBySide, D: Dots<I>> Kernel for Multiply<'_, '_, I, D> {
+/// In a function of its own: inlined beside the unpacking, prompts took 8 % longer in Chromium.
+struct MultiplyBy<'a, 'b, I, D>(Multiply<'a, 'b, I>, PhantomData<D>);
+
+impl<I: SideBySide, D: Dots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        let Self { isa, shape, weights, groups, steps, place: Place { out, start, n_steps, r }, .. } = self;
+        let Multiply { isa, shape, weights, groups, steps, place: Place { out, start, n_steps, r } } = self.0;
         let n_rows = ROWS.min(out.width() - r);
         let last = out.rows() - 1;
         for t in (0..=last).step_by(TOKENS) {

@@ -52,9 +52,7 @@ pub enum Sign {
 /// code of their own there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OneToken {
-    /// Block by block. A block is 32 weights behind their scale, a half, and has an [`Lanes::OFFSET`].
-    Halves,
-    /// Block by block. A block is 256 weights without signs, in groups of 32.
+    /// Block by block. A block is 256 weights without signs.
     Blocks,
     /// Row by row, after unpacking.
     Unpacked,

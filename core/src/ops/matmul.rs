@@ -11,10 +11,12 @@ use core::marker::PhantomData;
 
 pub use super::activations::{Activations, Input};
 use super::decoded::Decoded;
+use super::fours;
 use crate::exec::{Columns, Cut, Executor, Inline, for_columns};
 use crate::model::Watch;
 use crate::model::plan::TensorId;
-use crate::quant::{Dtype, Format, Meets, Visitor, dequantize};
+use crate::quant::fours::{self as layout, Layout};
+use crate::quant::{Dtype, Format, MAX_BLOCK, Meets, Visitor, dequantize};
 use crate::simd::{Isa, Kernel, Level};
 use crate::{Error, ErrorKind, Result};
 
@@ -46,7 +48,7 @@ impl<'a> Cx<'a> {
     }
 }
 
-/// A weight matrix as it lies in the file: `rows` outputs of `cols` inputs each.
+/// A weight matrix as it lies in memory: `rows` outputs of `cols` inputs each.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     dtype: Dtype,
@@ -55,6 +57,7 @@ pub struct Matrix<'a> {
     row_bytes: usize,
     /// All rows, without the tail that some formats have.
     data: &'a [u8],
+    layout: Layout,
     /// What the tail says: a factor of all weights.
     scale: f32,
     watched: Option<Watched<'a>>,
@@ -80,7 +83,7 @@ impl<'a> Matrix<'a> {
         match (row_bytes, scale) {
             (Some(row_bytes), Some(scale)) if dtype.tensor_bytes(&[cols, rows, 1, 1]) == Some(data.len()) => {
                 let data = &data[..row_bytes * rows];
-                Ok(Self { dtype, rows, cols, row_bytes, data, scale, watched: None })
+                Ok(Self { dtype, rows, cols, row_bytes, data, layout: Layout::Rows, scale, watched: None })
             }
             _ => Err(Error::new(
                 ErrorKind::Shape,
@@ -94,6 +97,18 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// The same bytes in another order.
+    ///
+    /// # Panics
+    /// When a matrix of this type and size [cannot lie](crate::quant::fours::four_rows) so.
+    #[must_use]
+    pub fn laid(self, layout: Layout) -> Self {
+        let fits =
+            layout == Layout::Rows || layout::four_rows(self.dtype, &[self.cols, self.rows, 1, 1]).is_some();
+        assert!(fits, "{} rows of {} {} weights by fours", self.rows, self.cols, self.dtype);
+        Self { layout, ..self }
+    }
+
     /// The same matrix, whose products are watched.
     pub(crate) fn watched(self, watched: Watched<'a>) -> Self {
         Self { watched: Some(watched), ..self }
@@ -102,6 +117,11 @@ impl<'a> Matrix<'a> {
     /// The type of the weights.
     pub fn dtype(&self) -> Dtype {
         self.dtype
+    }
+
+    /// How the rows lie.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Outputs.
@@ -114,10 +134,33 @@ impl<'a> Matrix<'a> {
         self.cols
     }
 
-    /// A row's bytes.
+    /// A row's bytes, where rows lie one behind the other.
     #[inline(always)]
     pub(crate) fn bytes(&self, row: usize) -> &'a [u8] {
         &self.data[row * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// The bytes of four rows that lie together, the first of which is `row`.
+    #[inline(always)]
+    pub(crate) fn four(&self, row: usize) -> &'a [u8] {
+        &self.data[row * self.row_bytes..][..4 * self.row_bytes]
+    }
+
+    /// Decodes weights of a row from `at` on, [`MAX_BLOCK`] or up to the row's end; what all are to be multiplied with
+    /// is not applied. Both ends are whole blocks.
+    #[inline(always)]
+    pub(crate) fn decode(&self, row: usize, at: usize, out: &mut [f32]) {
+        let Self { dtype, row_bytes, data, .. } = *self;
+        let (first, n) = (at / dtype.block_len(), out.len() / dtype.block_len() * dtype.block_bytes());
+        let mut blocks = [0; layout::MAX_BYTES];
+        let bytes = match self.layout {
+            Layout::Rows => &self.bytes(row)[first * dtype.block_bytes()..][..n],
+            Layout::Fours => {
+                layout::copy_blocks(dtype, data, row_bytes, row, first, &mut blocks[..n]);
+                &blocks[..n]
+            }
+        };
+        dequantize(dtype, bytes, out).expect("whole blocks");
     }
 
     /// Decodes one row, as an embedding table is read.
@@ -126,7 +169,9 @@ impl<'a> Matrix<'a> {
     /// When there is no such row, or `out` does not have `cols` elements.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows && out.len() == self.cols, "row {row} of {} x {}", self.rows, self.cols);
-        dequantize(self.dtype, self.bytes(row), out).expect("a row is whole blocks");
+        for (i, out) in out.chunks_mut(MAX_BLOCK).enumerate() {
+            self.decode(row, i * MAX_BLOCK, out);
+        }
         if self.scale != 1.0 {
             out.iter_mut().for_each(|x| *x *= self.scale);
         }
@@ -164,7 +209,11 @@ pub fn matmuls<const N: usize>(cx: &Cx<'_>, ws: &[Matrix<'_>; N], x: &Input<'_>,
     let cuts = outs.map(|data| Cut { data, stride: strides.next().expect("a matrix for each output"), len });
     for_columns(exec, cuts, |i, first, out| {
         let w = &ws[i];
-        w.dtype.visit(Enter { level: cx.level, rows: Rows { w, x, first, out } });
+        let rows = Rows { w, x, first, out: &mut *out };
+        match w.layout {
+            Layout::Rows => w.dtype.visit(Enter { level: cx.level, rows }),
+            Layout::Fours => fours::multiply(cx.level, rows),
+        }
         if w.scale != 1.0 {
             for t in 0..out.rows() {
                 out.row(t).iter_mut().for_each(|y| *y *= w.scale);

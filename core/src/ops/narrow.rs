@@ -1,7 +1,8 @@
 //! Integer weights times one token on 128-bit registers: along some rows at once, which share the activations.
 //!
-//! The formats that models are mostly made of multiply as they unpack, in code of their own ([`OneToken`]). All others
-//! unpack a row first, as [`super::eight`] does, and share the multiplying, which keeps modules for browsers small.
+//! Rows that lie by fours, and the formats in blocks of 256 that models are mostly made of ([`OneToken`]), are multiplied
+//! as they are unpacked, in code of their own. All others unpack a row first, as [`super::eight`] does, and share the
+//! multiplying, which keeps modules for browsers small.
 //!
 //! Rows come from far apart, see [`streams`]. What else decides is the order of evaluation: WebAssembly's compilers
 //! evaluate the operands of a multiply-add in their order, the sum last. Of several in a row, all products would wait
@@ -12,6 +13,7 @@ use core::marker::PhantomData;
 
 use super::activations::{STEP, Step};
 use super::eight::{PIECE, Shape};
+use super::fours::Fours;
 use super::integers::{Lanes, OneToken, Sign, Unpacked, part};
 use super::matmul::{Rows, streams};
 use crate::simd::{Narrow, Products, ProductsKernel};
@@ -20,75 +22,57 @@ use crate::simd::{Narrow, Products, ProductsKernel};
 #[inline(always)]
 pub(crate) fn one_token<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
     match F::ONE_TOKEN {
-        OneToken::Halves => halves::<F, I>(isa, rows),
         OneToken::Blocks => blocks::<F, I>(isa, rows),
         OneToken::Unpacked => unpacked(isa, Shape::of::<F>(), rows),
     }
 }
 
+/// Multiplies rows that lie by fours with one token.
 #[inline(never)]
-fn halves<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
-    isa.with_products(F::SIGN == Sign::Signed, F::BITS, Halves(isa, rows, PhantomData::<F>));
+pub(crate) fn fours<F: Fours, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
+    isa.with_products(F::SIGN == Sign::Signed, F::BITS, ByFours(isa, rows, PhantomData::<F>));
 }
 
-/// Rows of blocks of 32 weights behind their scale.
-struct Halves<'a, 'b, I, F>(I, Rows<'a, 'b>, PhantomData<F>);
+struct ByFours<'a, 'b, I, F>(I, Rows<'a, 'b>, PhantomData<F>);
 
-impl<I: Narrow, F: Lanes> ProductsKernel<I> for Halves<'_, '_, I, F> {
+impl<I: Narrow, F: Fours> ProductsKernel<I> for ByFours<'_, '_, I, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<P: Products<I>>(self, flip: u8) {
         let Self(isa, Rows { w, x, first, out }, _) = self;
-        let out = out.row(0);
+        let (out, _) = out.row(0).as_chunks_mut::<4>();
         let offset = F::OFFSET.expect("minima are some of the scale") + i32::from(flip);
+        let (block, step) = (4 * F::BYTES, 4 * F::BYTES * STEP / 32);
         for numbers in streams::<4>(out.len()) {
-            let [a, b, c, d] = numbers.map(|r| w.bytes(first + r));
+            let [a, b, c, d] = numbers.map(|n| w.four(first + 4 * n));
             let mut sums = [isa.splat_narrow(0.0); 4];
-            let len = STEP / 32 * F::BYTES;
             for ((((a, b), c), d), x) in
-                a.chunks(len).zip(b.chunks(len)).zip(c.chunks(len)).zip(d.chunks(len)).zip(x.steps)
+                a.chunks(step).zip(b.chunks(step)).zip(c.chunks(step)).zip(d.chunks(step)).zip(x.steps)
             {
-                let mut offsets = [0; 8];
-                for (v, to) in offsets.iter_mut().enumerate() {
-                    *to = offset * (x.q_sum[0][v] + x.q_sum[1][v]);
+                let mut starts = [0; 8];
+                for (v, start) in starts.iter_mut().enumerate() {
+                    *start = -offset * (x.q_sum[0][v] + x.q_sum[1][v]);
                 }
-                let [a, b, c, d] = [a, b, c, d].map(|row| row.chunks_exact(F::BYTES));
-                for ((((((a, b), c), d), q), &scale), &offset) in
-                    a.zip(b).zip(c).zip(d).zip(&x.q).zip(&x.scale).zip(&offsets)
+                let [a, b, c, d] = [a, b, c, d].map(|four| four.chunks_exact(block));
+                for ((((((a, b), c), d), q), scale), start) in
+                    a.zip(b).zip(c).zip(d).zip(&x.q).zip(&x.scale).zip(starts)
                 {
-                    // Written out: of a loop, compilers may keep the sums in memory.
-                    sums = [
-                        add_block::<F, I, P>(isa, a, flip, (q, scale, offset), sums[0]),
-                        add_block::<F, I, P>(isa, b, flip, (q, scale, offset), sums[1]),
-                        add_block::<F, I, P>(isa, c, flip, (q, scale, offset), sums[2]),
-                        add_block::<F, I, P>(isa, d, flip, (q, scale, offset), sums[3]),
-                    ];
+                    let fours = [a, b, c, d];
+                    let weights = |n: usize, v| F::quads(isa, fours[n], v);
+                    let products = P::of_fours::<4>(weights, F::BITS, q, flip, start);
+                    let scale = isa.splat_narrow(*scale);
+                    for n in 0..4 {
+                        let products = isa.mul_narrow(isa.float_i32_narrow(products[n]), scale);
+                        sums[n] = isa.mul_add_narrow(products, isa.four_halves(part(fours[n], 0)), sums[n]);
+                    }
                 }
             }
-            for (r, sum) in numbers.into_iter().zip(sums) {
-                out[r] = isa.sum_narrow(sum);
+            for (n, sum) in numbers.into_iter().zip(sums) {
+                isa.store_narrow(sum, &mut out[n]);
             }
         }
     }
-}
-
-/// Adds the products of 32 weights with activations, of which the scale is known and what the weights' offset makes of
-/// their sum.
-#[inline(always)]
-fn add_block<F: Lanes, I: Narrow, P: Products<I>>(
-    isa: I,
-    block: &[u8],
-    flip: u8,
-    (x, scale, offset): (&[u8; 32], f32, i32),
-    sum: I::F32x4,
-) -> I::F32x4 {
-    let mut products = P::of_32(F::quants(isa, F::blocks(block), 0), x, flip);
-    if F::OFFSET != Some(0) || flip != 0 {
-        products = isa.sub_first(products, offset);
-    }
-    let scale = isa.mul_narrow(isa.half_narrow(part(block, 0)), isa.splat_narrow(scale));
-    isa.mul_add_narrow(isa.float_i32_narrow(products), scale, sum)
 }
 
 /// Rows at once where scales need registers, too.
@@ -153,7 +137,7 @@ fn blocks<F: Lanes, I: Narrow>(isa: I, rows: Rows<'_, '_>) {
     isa.with_products(F::SIGN == Sign::Signed, F::BITS, Blocks(isa, rows, PhantomData::<F>));
 }
 
-/// Rows of blocks of 256 weights without signs, in groups of 32.
+/// Rows of blocks of 256 weights without signs.
 struct Blocks<'a, 'b, I, F>(I, Rows<'a, 'b>, PhantomData<F>);
 
 impl<I: Narrow, F: Lanes> ProductsKernel<I> for Blocks<'_, '_, I, F> {
@@ -168,7 +152,10 @@ impl<I: Narrow, F: Lanes> ProductsKernel<I> for Blocks<'_, '_, I, F> {
             let mut sums = [isa.splat_narrow(0.0); ABREAST];
             for ((a, b), x) in a.zip(b).zip(x.steps) {
                 let rows = [Block::<F>(a), Block(b)];
-                sums = step::<I, P, _, false>(isa, rows, STEP / 32, flip, x, sums);
+                sums = match F::GROUP {
+                    16 => step::<I, P, _, true>(isa, rows, STEP / 32, flip, x, sums),
+                    _ => step::<I, P, _, false>(isa, rows, STEP / 32, flip, x, sums),
+                };
             }
             for (r, sum) in numbers.into_iter().zip(sums) {
                 out[r] = isa.sum_narrow(sum);

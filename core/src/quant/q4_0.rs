@@ -10,7 +10,8 @@ use core::array;
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, farthest, inverse, symmetric};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, OneToken, Sign, halves, part};
+use crate::ops::fours::{Fours, SCALES};
+use crate::ops::integers::{Lanes, Sign, halves, part};
 use crate::simd::Isa;
 
 /// Where the nibbles begin.
@@ -70,7 +71,6 @@ impl Lanes for Q4_0 {
     const SIGN: Sign = Sign::Unsigned;
     const BITS: u32 = 4;
     const OFFSET: Option<i32> = Some(8);
-    const ONE_TOKEN: OneToken = OneToken::Halves;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {
@@ -86,5 +86,12 @@ impl Lanes for Q4_0 {
     #[inline(always)]
     fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
         isa.nibbles(part(&blocks[i], NIBBLES))
+    }
+}
+
+impl Fours for Q4_0 {
+    #[inline(always)]
+    fn quads<I: Isa>(isa: I, four: &[u8], v: usize) -> I::I8x32 {
+        isa.nibbles(part(four, SCALES + 16 * v))
     }
 }

@@ -10,7 +10,8 @@ use core::array;
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, farthest, inverse, symmetric};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, OneToken, Sign, halves, part};
+use crate::ops::fours::{Fours, SCALES};
+use crate::ops::integers::{Lanes, Sign, halves, part};
 use crate::simd::Isa;
 
 /// Where the word of fifth bits lies.
@@ -83,7 +84,6 @@ impl Lanes for Q5_0 {
     const SIGN: Sign = Sign::Unsigned;
     const BITS: u32 = 5;
     const OFFSET: Option<i32> = Some(16);
-    const ONE_TOKEN: OneToken = OneToken::Halves;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {
@@ -100,5 +100,13 @@ impl Lanes for Q5_0 {
     fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
         let fifths = u32::from_le_bytes(*part(&blocks[i], FIFTHS));
         isa.or(isa.nibbles(part(&blocks[i], NIBBLES)), isa.spread(fifths, 16))
+    }
+}
+
+impl Fours for Q5_0 {
+    #[inline(always)]
+    fn quads<I: Isa>(isa: I, four: &[u8], v: usize) -> I::I8x32 {
+        let fifths = isa.nibbles(part(four, SCALES));
+        isa.or(isa.nibbles(part(four, SCALES + 16 + 16 * v)), isa.raise(fifths, 1 << v, 4 - v as u32))
     }
 }

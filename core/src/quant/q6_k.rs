@@ -9,7 +9,7 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{Range, symmetric_groups, weights};
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
-use crate::ops::integers::{Lanes, Sign, half, part};
+use crate::ops::integers::{Lanes, OneToken, Sign, half, part};
 use crate::simd::Isa;
 
 /// Where the upper bits begin; before them come the nibbles.
@@ -76,6 +76,7 @@ impl Lanes for Q6_K {
     const SIGN: Sign = Sign::Unsigned;
     const BITS: u32 = 6;
     const OFFSET: Option<i32> = Some(32);
+    const ONE_TOKEN: OneToken = OneToken::Blocks;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {

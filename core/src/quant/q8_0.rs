@@ -7,7 +7,8 @@
 use super::float16::{read_f16, write_f16};
 use super::search::{farthest, inverse, round};
 use super::{Format, Quantized, decode_groups, meets_integers};
-use crate::ops::integers::{Lanes, OneToken, Sign, halves, part};
+use crate::ops::fours::{Fours, SCALES};
+use crate::ops::integers::{Lanes, Sign, halves, part};
 use crate::simd::Isa;
 
 /// Where the bytes begin.
@@ -63,7 +64,6 @@ impl Lanes for Q8_0 {
     const SIGN: Sign = Sign::Signed;
     const BITS: u32 = 8;
     const OFFSET: Option<i32> = Some(0);
-    const ONE_TOKEN: OneToken = OneToken::Halves;
 
     #[inline(always)]
     fn blocks(row: &[u8]) -> &[Self::Block] {
@@ -78,5 +78,12 @@ impl Lanes for Q8_0 {
     #[inline(always)]
     fn quants<I: Isa>(isa: I, blocks: &[Self::Block], i: usize) -> I::I8x32 {
         isa.load_bytes(part(&blocks[i], BYTES_AT))
+    }
+}
+
+impl Fours for Q8_0 {
+    #[inline(always)]
+    fn quads<I: Isa>(isa: I, four: &[u8], v: usize) -> I::I8x32 {
+        isa.load_bytes(part(four, SCALES + 32 * v))
     }
 }

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
+use crate::quant::fours::{self, Layout};
 
 const MAGIC: [u8; 8] = *b"MOTESAVE";
 const VERSION: u32 = 2;
@@ -133,9 +134,14 @@ impl Model {
         add(format!("{}", self.plan()).as_bytes());
         for tensor in self.file().tensors() {
             add(format!("{tensor}").as_bytes());
-            let data = self.file().data(tensor);
-            add(&data[..data.len().min(64)]);
-            add(&data[data.len().saturating_sub(64)..]);
+            let (data, layout) = (self.file().data(tensor), self.file().layout(tensor));
+            let byte = |at: usize| match layout {
+                Layout::Rows => data[at],
+                Layout::Fours => fours::byte(tensor.dtype, &data, data.len() / tensor.rows(), at),
+            };
+            for end in [0..data.len().min(64), data.len().saturating_sub(64)..data.len()] {
+                add(&end.map(byte).collect::<Vec<u8>>());
+            }
         }
         state
     }

@@ -13,8 +13,10 @@ pub trait Narrow: Isa {
     fn halves(self, v: Self::F32x8) -> [Self::F32x4; 2];
     /// `x` in every lane.
     fn splat_narrow(self, x: f32) -> Self::F32x4;
-    /// The half in two bytes, in every lane. What would be infinite or no number counts as a number.
-    fn half_narrow(self, bits: &[u8; 2]) -> Self::F32x4;
+    /// Four halves. What would be infinite or no number counts as a number.
+    fn four_halves(self, bits: &[u8; 8]) -> Self::F32x4;
+    /// To memory.
+    fn store_narrow(self, v: Self::F32x4, to: &mut [f32; 4]);
     /// `a + b`.
     fn add_narrow(self, a: Self::F32x4, b: Self::F32x4) -> Self::F32x4;
     /// `a - b`.
@@ -25,8 +27,6 @@ pub trait Narrow: Isa {
     fn mul_add_narrow(self, a: Self::F32x4, b: Self::F32x4, c: Self::F32x4) -> Self::F32x4;
     /// The sum of the lanes, in any order.
     fn sum_narrow(self, v: Self::F32x4) -> f32;
-    /// The same lanes, but the first one less `x`.
-    fn sub_first(self, v: Self::I32x4, x: i32) -> Self::I32x4;
     /// Converts from integers below 2^24, exactly.
     fn float_i32_narrow(self, v: Self::I32x4) -> Self::F32x4;
 
@@ -51,4 +51,15 @@ pub trait Products<I: Narrow> {
 
     /// The same of the first 16, and of the last.
     fn of_16(w: I::I8x32, x: &[u8; 32], flip: u8) -> [I::I32x4; 2];
+
+    /// The products of 32 weights of four rows, `N` times, with the same activations: a sum of every row, to which `start`
+    /// is added. `w(n, v)` are those of quads `v` and `v + 4`, as [`crate::ops::fours::Fours::quads`] has them, of `bits`
+    /// bits: 8 with a sign, at most 5 without.
+    fn of_fours<const N: usize>(
+        w: impl Fn(usize, usize) -> I::I8x32,
+        bits: u32,
+        x: &[u8; 32],
+        flip: u8,
+        start: i32,
+    ) -> [I::I32x4; N];
 }

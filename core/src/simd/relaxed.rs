@@ -5,8 +5,9 @@
 //! products saturate by twos at 16 bits (SSSE3, AVX2), a signed byte (Arm). [`eighth_bit`] looks which.
 
 use super::narrow::{Products, ProductsKernel};
+use super::pairs::{Pairs, for_each_quad, splat_lane};
 use super::side_by_side::{Dots, DotsKernel};
-use super::simd128::{Pair, Pairs, Simd128, load, store, transpose};
+use super::simd128::{Pair, Simd128, load, store, transpose};
 use super::wasm::*;
 
 #[inline(always)]
@@ -144,6 +145,9 @@ impl Dots<Simd128> for Quads {
     }
 
     #[inline(always)]
+    fn rearrange(_: Simd128, _: &mut [[u8; 32]; 8]) {}
+
+    #[inline(always)]
     fn dots<const TOKENS: usize, const QUADS: usize>(
         _: Simd128,
         w: &[[u8; 32]; QUADS],
@@ -177,6 +181,26 @@ impl Products<Simd128> for Quads {
             dot_add(v128_xor(w[1], u8x16_splat(flip)), load(&x[16..]), i32x4_splat(0)),
         ]
     }
+
+    #[inline(always)]
+    fn of_fours<const N: usize>(
+        w: impl Fn(usize, usize) -> Pair,
+        _: u32,
+        x: &[u8; 32],
+        flip: u8,
+        start: i32,
+    ) -> [v128; N] {
+        let x = [load(x), load(&x[16..])];
+        let mut sums = [i32x4_splat(start); N];
+        for_each_quad!(V => for n in 0..N {
+            let w = w(n, V);
+            for half in 0..2 {
+                let w = v128_xor(w[half], u8x16_splat(flip));
+                sums[n] = dot_add(w, splat_lane::<V>(x[half]), sums[n]);
+            }
+        });
+        sums
+    }
 }
 
 /// Weights with signs meet what is positive of the activations, and what is negative, neither of which has an eighth
@@ -201,6 +225,40 @@ impl Products<Simd128> for Signs {
         };
         [sixteen(w[0], load(x)), sixteen(w[1], load(&x[16..]))]
     }
+
+    /// Here weights take the activations' signs: where `x` is not negative, `|x|` meets `-w - 1`, elsewhere `w`. What that
+    /// makes too much is the same for all rows.
+    #[inline(always)]
+    fn of_fours<const N: usize>(
+        w: impl Fn(usize, usize) -> Pair,
+        _: u32,
+        x: &[u8; 32],
+        _: u8,
+        start: i32,
+    ) -> [v128; N] {
+        let x = [load(x), load(&x[16..])];
+        let size = x.map(|x| i8x16_abs(x));
+        let plus = [i8x16_eq(x[0], size[0]), i8x16_eq(x[1], size[1])];
+        let mut sums = [i32x4_splat(0); N];
+        for_each_quad!(V => for n in 0..N {
+            let w = w(n, V);
+            for half in 0..2 {
+                let w = v128_xor(w[half], splat_lane::<V>(plus[half]));
+                let pairs = i16x8_relaxed_dot_i8x16_i7x16(w, splat_lane::<V>(size[half]));
+                sums[n] = i32x4_add(sums[n], i32x4_dot_i16x8(pairs, i16x8_splat(1)));
+            }
+        });
+        // Less by the sum of all activations that are not negative.
+        let excess = i16x8_add(
+            i16x8_relaxed_dot_i8x16_i7x16(plus[0], size[0]),
+            i16x8_relaxed_dot_i8x16_i7x16(plus[1], size[1]),
+        );
+        let four = i32x4_dot_i16x8(excess, i16x8_splat(1));
+        let two = i32x4_add(four, i32x4_shuffle::<2, 3, 0, 1>(four, four));
+        let excess = i32x4_add(two, i32x4_shuffle::<1, 0, 3, 2>(two, two));
+        let start = i32x4_add(excess, i32x4_splat(start));
+        sums.map(|sum| i32x4_sub(start, sum))
+    }
 }
 
 /// Sums of two products in 16 bits, added up there `N` at a time before they are widened: 32 for weights of up to 2 bits
@@ -214,6 +272,9 @@ impl<const N: usize> Dots<Simd128> for Folded<N> {
     fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
         quads_side_by_side(rows, flip, to);
     }
+
+    #[inline(always)]
+    fn rearrange(_: Simd128, _: &mut [[u8; 32]; 8]) {}
 
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
@@ -274,6 +335,32 @@ impl<const N: usize> Products<Simd128> for Folded<N> {
             i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(x), w[0])),
             i32x4_extadd_pairwise_i16x8(i16x8_relaxed_dot_i8x16_i7x16(load(&x[16..]), w[1])),
         ]
+    }
+
+    #[inline(always)]
+    fn of_fours<const M: usize>(
+        w: impl Fn(usize, usize) -> Pair,
+        bits: u32,
+        x: &[u8; 32],
+        _: u8,
+        start: i32,
+    ) -> [v128; M] {
+        let x = [load(x), load(&x[16..])];
+        let mut sums = [i32x4_splat(start); M];
+        let mut pairs = [i16x8_splat(0); M];
+        for_each_quad!(V => for n in 0..M {
+            let w = w(n, V);
+            for half in 0..2 {
+                let products = i16x8_relaxed_dot_i8x16_i7x16(splat_lane::<V>(x[half]), w[half]);
+                pairs[n] = i16x8_add(pairs[n], products);
+            }
+            // Eight sums of two products of 4 bits fit 16 bits, four of 5 bits.
+            if V == 3 || bits > 4 && V == 1 {
+                sums[n] = i32x4_add(sums[n], i32x4_dot_i16x8(pairs[n], i16x8_splat(1)));
+                pairs[n] = i16x8_splat(0);
+            }
+        });
+        sums
     }
 }
 

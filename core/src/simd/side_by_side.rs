@@ -30,6 +30,18 @@ pub trait Dots<I: Isa> {
     /// Lays 32 bytes of each of eight rows side by side, in the order that [`Dots::dots`] takes, each byte `^ flip`.
     fn side_by_side(isa: I, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]);
 
+    /// The same for weights of which each 32 bytes are a quad of every row already, xored with `flip`.
+    #[inline(always)]
+    fn rearrange(isa: I, quads: &mut [[u8; 32]; 8]) {
+        let mut rows = [[0; 32]; 8];
+        for (i, quads) in quads.iter().enumerate() {
+            for (row, quad) in rows.iter_mut().zip(quads.as_chunks::<4>().0) {
+                row[4 * i..][..4].copy_from_slice(quad);
+            }
+        }
+        Self::side_by_side(isa, rows.each_ref(), 0, quads);
+    }
+
     /// The products of weights of every row, in `QUADS` fours (4 or 8, or 64 of ternary ones), and as many activations
     /// of every token, summed in a lane for each row.
     fn dots<const TOKENS: usize, const QUADS: usize>(

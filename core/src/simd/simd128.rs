@@ -1,9 +1,10 @@
 //! WebAssembly's 128-bit vectors: two hold each vector type.
 
-use super::narrow::{Narrow, Products, ProductsKernel};
-use super::side_by_side::{Dots, DotsKernel, SideBySide};
+use super::narrow::{Narrow, ProductsKernel};
+use super::side_by_side::{DotsKernel, SideBySide};
 use super::wasm::*;
 use super::{Isa, Kernel};
+use crate::ops::fours::Fours;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
 use crate::ops::ternary::{self, Ternary};
@@ -108,8 +109,9 @@ fn dot_signed(w: v128, x: v128) -> v128 {
 /// What a module does that may not use relaxed SIMD.
 #[cfg(not(target_feature = "relaxed-simd"))]
 mod plain {
-    use super::{Pairs, Simd128};
+    use super::Simd128;
     use crate::simd::narrow::ProductsKernel;
+    use crate::simd::pairs::Pairs;
     use crate::simd::side_by_side::DotsKernel;
     use crate::simd::two_rows::TwoRows;
     use crate::simd::wasm::*;
@@ -153,100 +155,6 @@ mod plain {
     pub fn with_products<K: ProductsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
         kernel.run::<Pairs>(0)
     }
-}
-
-/// Dot products of two 16-bit numbers, to which bytes are widened as they are read.
-pub(super) struct Pairs;
-
-impl Dots<Simd128> for Pairs {
-    const TERNARY_TOKENS: usize = 4;
-
-    /// Pairs (16-bit lanes) of eight rows side by side.
-    #[inline(always)]
-    fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
-        let flip = u8x16_splat(flip);
-        for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let to = to.as_flattened_mut();
-            // Pairs of two rows side by side, then of four, then of eight.
-            let mut twos = [flip; 8];
-            for i in 0..4 {
-                let (a, b) = (load(&rows[2 * i][16 * half..]), load(&rows[2 * i + 1][16 * half..]));
-                twos[2 * i] = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(a, b);
-                twos[2 * i + 1] = i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(a, b);
-            }
-            for part in 0..2 {
-                // Four times two rows, of pairs `4 * part` and following.
-                let rows = [twos[part], twos[2 + part], twos[4 + part], twos[6 + part]];
-                for (i, pairs) in transpose(rows).into_iter().enumerate() {
-                    store(v128_xor(pairs, flip), &mut to[64 * part + 16 * i..]);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn dots<const TOKENS: usize, const QUADS: usize>(
-        _: Simd128,
-        w: &[[u8; 32]; QUADS],
-        x: [&[[u8; 4]; QUADS]; TOKENS],
-    ) -> [[v128; 2]; TOKENS] {
-        let mut sums = [[i32x4_splat(0); 2]; TOKENS];
-        for (i, w) in w.as_chunks::<2>().0.iter().enumerate() {
-            let w = w.as_flattened();
-            let mut eight = [i16x8_splat(0); TOKENS];
-            for t in 0..TOKENS {
-                eight[t] = load_widened(&x[t].as_flattened()[8 * i..]);
-            }
-            sums = pair::<TOKENS, 0>(w, eight, sums);
-            sums = pair::<TOKENS, 1>(&w[16..], eight, sums);
-            sums = pair::<TOKENS, 2>(&w[32..], eight, sums);
-            sums = pair::<TOKENS, 3>(&w[48..], eight, sums);
-        }
-        sums
-    }
-}
-
-impl Products<Simd128> for Pairs {
-    #[inline(always)]
-    fn of_32(w: Pair, x: &[u8; 32], flip: u8) -> v128 {
-        let [low, high] = Self::of_16(w, x, flip);
-        i32x4_add(low, high)
-    }
-
-    #[inline(always)]
-    fn of_16(w: Pair, x: &[u8; 32], _: u8) -> Pair {
-        let sixteen = |w: v128, x: &[u8]| {
-            let low = i32x4_dot_i16x8(i16x8_extend_low_i8x16(w), load_widened(x));
-            let high = i32x4_dot_i16x8(i16x8_extend_high_i8x16(w), load_widened(&x[8..]));
-            i32x4_add(low, high)
-        };
-        [sixteen(w[0], x), sixteen(w[1], &x[16..])]
-    }
-}
-
-/// Two weights of eight rows meet activations `2 * PAIR` and the next of every token.
-#[inline(always)]
-fn pair<const TOKENS: usize, const PAIR: usize>(
-    w: &[u8],
-    x: [v128; TOKENS],
-    mut sums: [[v128; 2]; TOKENS],
-) -> [[v128; 2]; TOKENS] {
-    let w = [load_widened(w), load_widened(&w[8..])];
-    for t in 0..TOKENS {
-        let x = i32x4_shuffle::<PAIR, PAIR, PAIR, PAIR>(x[t], x[t]);
-        for four in 0..2 {
-            sums[t][four] = i32x4_add(i32x4_dot_i16x8(w[four], x), sums[t][four]);
-        }
-    }
-    sums
-}
-
-/// Eight signed bytes as 16-bit numbers.
-#[inline(always)]
-pub(super) fn load_widened(x: &[u8]) -> v128 {
-    let x: &[u8; 8] = x.first_chunk().expect("8 bytes");
-    // SAFETY: 8 bytes are read of 8; any alignment will do.
-    unsafe { i16x8_load_extend_i8x8(x.as_ptr().cast()) }
 }
 
 #[cfg(target_feature = "relaxed-simd")]
@@ -522,6 +430,14 @@ impl Isa for Simd128 {
     fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {
         narrow::one_token::<F, Self>(self, rows);
     }
+
+    #[inline(always)]
+    fn fours<F: Fours>(self, rows: Rows<'_, '_>) {
+        match rows.x.tokens() {
+            1 => narrow::fours::<F, Self>(self, rows),
+            _ => eight::fours::<F, Self>(self, rows),
+        }
+    }
 }
 
 impl SideBySide for Simd128 {
@@ -551,13 +467,20 @@ impl Narrow for Simd128 {
     }
 
     #[inline(always)]
-    fn half_narrow(self, bits: &[u8; 2]) -> v128 {
-        // SAFETY: 2 bytes are read of 2; any alignment will do.
-        let twice = unsafe { v128_load16_splat(bits.as_ptr().cast()) };
-        // Sign, exponent and fraction move to a float's places; copies of the sign and the lower half go.
-        // That leaves the exponent 112 too low.
-        let low = v128_and(i32x4_shr(twice, 3), u32x4_splat(0x8fff_e000));
+    fn four_halves(self, bits: &[u8; 8]) -> v128 {
+        // SAFETY: 8 bytes are read of 8; any alignment will do.
+        let halves = unsafe { v128_load64_zero(bits.as_ptr().cast()) };
+        let upper = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(i16x8_splat(0), halves);
+        // Sign, exponent and fraction move to a float's places; copies of the sign go. That leaves the exponent 112
+        // too low.
+        let low = v128_and(i32x4_shr(upper, 3), u32x4_splat(0x8fff_e000));
         f32x4_mul(low, f32x4_splat(f32::from_bits((127 + 112) << 23)))
+    }
+
+    #[inline(always)]
+    fn store_narrow(self, v: v128, to: &mut [f32; 4]) {
+        // SAFETY: 16 bytes are written of 16.
+        unsafe { v128_store(to.as_mut_ptr().cast(), v) }
     }
 
     #[inline(always)]
@@ -584,11 +507,6 @@ impl Narrow for Simd128 {
     fn sum_narrow(self, v: v128) -> f32 {
         let two = f32x4_add(v, i32x4_shuffle::<2, 3, 0, 1>(v, v));
         f32x4_extract_lane::<0>(two) + f32x4_extract_lane::<1>(two)
-    }
-
-    #[inline(always)]
-    fn sub_first(self, v: v128, x: i32) -> v128 {
-        i32x4_sub(v, i32x4(x, 0, 0, 0))
     }
 
     #[inline(always)]

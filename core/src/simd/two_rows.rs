@@ -1,7 +1,8 @@
 //! Dot products of ternary weights with a lane for two of eight rows, on 128-bit vectors that have no products of bytes.
 
+use super::pairs::load_widened;
 use super::side_by_side::Dots;
-use super::simd128::{Simd128, load, load_widened, store, transpose};
+use super::simd128::{Simd128, load, store, transpose};
 use super::wasm::*;
 
 /// Dot products of two 16-bit numbers, each of which holds the weights of two rows, at most 3: the second row's are
