@@ -226,7 +226,7 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
                 // Past the last row that row again; its outputs go nowhere.
                 if let Some(unpack_four) = fours {
                     shape.mins |= way.flip != 0;
-                    let two = [r, (r + 4).min(out.width() - 4)].map(|r| w.four(first + r));
+                    let two = [r, (r + 4).min(out.width() - 4)].map(|r| w.span(first + r, 4));
                     for (step, weights) in piece.clone().zip(&mut panel) {
                         for (place, four) in two.into_iter().enumerate() {
                             unpack_four(isa, four, step, way.flip, place, weights);

@@ -137,13 +137,13 @@ impl<'a> Matrix<'a> {
     /// A row's bytes, where rows lie one behind the other.
     #[inline(always)]
     pub(crate) fn bytes(&self, row: usize) -> &'a [u8] {
-        &self.data[row * self.row_bytes..][..self.row_bytes]
+        self.span(row, 1)
     }
 
-    /// The bytes of four rows that lie together, the first of which is `row`.
+    /// The bytes of `n` rows from `row` on.
     #[inline(always)]
-    pub(crate) fn four(&self, row: usize) -> &'a [u8] {
-        &self.data[row * self.row_bytes..][..4 * self.row_bytes]
+    pub(crate) fn span(&self, row: usize, n: usize) -> &'a [u8] {
+        &self.data[row * self.row_bytes..][..n * self.row_bytes]
     }
 
     /// Decodes weights of a row from `at` on, [`MAX_BLOCK`] or up to the row's end; what all are to be multiplied with

@@ -45,7 +45,7 @@ impl<I: Narrow, F: Fours> ProductsKernel<I> for ByFours<'_, '_, I, F> {
         let offset = F::OFFSET.expect("minima are some of the scale") + i32::from(flip);
         let (block, step) = (4 * F::BYTES, 4 * F::BYTES * STEP / 32);
         for numbers in streams::<4>(out.len()) {
-            let [a, b, c, d] = numbers.map(|n| w.four(first + 4 * n));
+            let [a, b, c, d] = numbers.map(|n| w.span(first + 4 * n, 4));
             let mut sums = [isa.splat_narrow(0.0); 4];
             for ((((a, b), c), d), x) in
                 a.chunks(step).zip(b.chunks(step)).zip(c.chunks(step)).zip(d.chunks(step)).zip(x.steps)
