@@ -40,9 +40,8 @@ pub const BROWSER64: &str = "wasm64-unknown-unknown";
 pub const THREADS_FLAGS: &str = "-Ctarget-feature=+atomics,+bulk-memory,+mutable-globals";
 
 /// How the package's modules panic, and the standard library in them: at once, without the sentence that nobody would
-/// see (WebAssembly has no standard error), and without the code that words it. Fewer functions are inlined than usual,
-/// which makes modules 13 KB smaller; kernels say themselves what is.
-const SMALL: &str = "-Zunstable-options -Cpanic=immediate-abort -Cllvm-args=-inline-threshold=180";
+/// see (WebAssembly has no standard error), and without the code that words it.
+const SILENT: &str = "-Zunstable-options -Cpanic=immediate-abort";
 
 /// The linker that a target's standard library is linked with, where it is not the compiler's own choice.
 const LINKERS: [(&str, &str); 2] = [
@@ -108,9 +107,9 @@ impl Setup {
     /// Makes sure that a module of the package can be compiled: with a standard library of this kind, which is
     /// compiled with `flags`, too.
     pub fn module_target(&self, triple: &str, kind: &str, flags: &str) -> Result<Target, Stop> {
-        let flags = format!("{SMALL} -Copt-level=z {flags}");
+        let flags = format!("{SILENT} -Copt-level=z {flags}");
         let target = self.built_target(compiler_with_source(), triple, kind, &flags)?;
-        Ok(Target { flags: SMALL, ..target })
+        Ok(Target { flags: SILENT, ..target })
     }
 
     /// A target whose standard library is compiled here, with `flags`, once for each version of the compiler.
