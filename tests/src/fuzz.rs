@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 #[cfg(not(target_family = "wasm"))]
 use motelm::quantize::imatrix::{Gathered, Squares};
 use motelm_chat::{Conversation, Message, Request, Template};
-use motelm_core::gguf::{File, Incoming, Value};
+use motelm_core::gguf::{File, Incoming, TensorInfo, Value};
 use motelm_core::model::Model;
+use motelm_core::quant::fours::{self, Layout};
 use motelm_core::quant::{Dtype, dequantize};
 use motelm_core::sample::random::Random;
 use motelm_core::sample::{Mirostat, Options, Sampler};
@@ -77,22 +78,37 @@ fn read_error(error: &Error) {
     assert!((10..100_000).contains(&shown.len()), "{shown}");
 }
 
-/// A GGUF file that arrives in pieces, whose length the first byte says: it is taken as it would be at once.
+/// A GGUF file that arrives in pieces, whose length the first byte says, and, where that is odd, is laid by fours: it is
+/// taken as it would be at once.
 pub fn incoming(data: &[u8]) {
     let Some((&first, bytes)) = data.split_first() else { return };
     let mut incoming = Incoming::new(&[bytes.len() as u64]).expect("a length that memory can have");
+    if first % 2 == 1 {
+        incoming = incoming.by_fours();
+    }
     let pushed = bytes.chunks(usize::from(first) * 16 + 1).try_for_each(|piece| incoming.push(piece));
     match (pushed.and_then(|()| incoming.finish()), File::parse(Bytes::new(bytes.to_vec()))) {
         (Ok(file), Ok(whole)) => {
             assert_eq!(file.tensors(), whole.tensors());
             for (a, b) in file.tensors().iter().zip(whole.tensors()) {
-                assert!(file.data(a)[..] == whole.data(b)[..], "{a}");
+                assert!(as_in_file(&file, a) == whole.data(b)[..], "{a}");
             }
         }
         (Err(error), Err(_)) => read_error(&error),
         (Ok(_), Err(error)) => panic!("accepted in pieces, but at once: {error}"),
         (Err(error), Ok(_)) => panic!("accepted at once, but in pieces: {error}"),
     }
+}
+
+fn as_in_file(file: &File, tensor: &TensorInfo) -> Vec<u8> {
+    let mut bytes = file.data(tensor).to_vec();
+    if file.layout(tensor) == Layout::Fours {
+        let (laid, row_bytes) = (bytes.clone(), bytes.len() / tensor.rows());
+        for (row, to) in bytes.chunks_mut(row_bytes).enumerate() {
+            fours::copy_blocks(tensor.dtype, &laid, row_bytes, row, 0, to);
+        }
+    }
+    bytes
 }
 
 fn pieces() -> Vec<Vec<u8>> {
