@@ -111,6 +111,10 @@ impl<F: Lanes> Kernel for Unpack<'_, F> {
     }
 }
 
+/// Unpacks step `step` of four rows that lie by fours to place `to.q[..][16 * place..]`; every weight is
+/// moved up by `flip`.
+type UnpackFour<I> = fn(I, four: &[u8], step: usize, flip: u8, place: usize, to: &mut Weights);
+
 #[cfg(target_feature = "simd128")]
 fn unpack_four<F: Fours, I: Isa>(isa: I, four: &[u8], step: usize, flip: u8, place: usize, to: &mut Weights) {
     let offset = F::OFFSET.expect("minima are some of the scale") + i32::from(flip);
@@ -160,10 +164,6 @@ impl Weights {
     const ZERO: Self =
         Self { q: [[0; 4 * ROWS]; STEP / 4], scale: [[0.0; ROWS]; STEP / 16], min: [[0.0; ROWS]; STEP / 16] };
 }
-
-/// Unpacks step `step` of four rows that lie by fours to place `to.q[..][16 * place..]`; every weight is
-/// moved up by `flip`.
-type UnpackFour<I> = fn(I, four: &[u8], step: usize, flip: u8, place: usize, to: &mut Weights);
 
 /// The weights of a step of eight rows.
 type Quads = [[u8; 4 * ROWS]; STEP / 4];
