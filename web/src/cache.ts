@@ -1,6 +1,6 @@
 /** The files that `Mote.load` keeps: what is there, how much room it takes, and how to make room. */
 import { download } from './download.js';
-import { MoteError } from './error.js';
+import { check } from './error.js';
 import { address } from './given.js';
 import { progressOf } from './progress.js';
 import { Shelf } from './shelf.js';
@@ -41,17 +41,18 @@ export const cache = {
     const { size: total, pieces } = await download(address(url), { cache: 'required', ...fetching, signal });
     let loaded = 0;
     for await (const { bytes, phase } of pieces) {
-      if (signal.aborted) throw MoteError.aborted(signal);
+      check(signal);
       loaded += bytes.length;
       onProgress?.(progressOf(phase, loaded, total));
     }
     onProgress?.(progressOf('ready', loaded, loaded));
   },
 
-  /** Forgets a file. */
+  /** Forgets a file. Whoever is downloading it, in this tab or another, gets an error with the code `aborted`; where it
+   * is being read for longer than some seconds, this fails with `busy`. */
   async delete(url: Address): Promise<void> {
     const kept = await store();
-    if (kept) await (await Shelf.of(kept, address(url))).delete();
+    if (kept) await (await Shelf.of(kept, address(url))).forget();
   },
 
   /** Forgets all files. */
@@ -82,5 +83,5 @@ export const cache = {
 async function forget(kept: Store | undefined, which: (stored: number) => boolean): Promise<void> {
   if (!kept) return;
   const files = (await Shelf.all(kept)).sort((a, b) => b.entry.used - a.entry.used);
-  await Promise.all(files.filter(({ stored }) => which(stored)).map(({ shelf }) => shelf.delete()));
+  await Promise.all(files.filter(({ stored }) => which(stored)).map(({ shelf }) => shelf.forget()));
 }

@@ -4,7 +4,7 @@
  * A connection that breaks is taken up where it broke. A file that changed at the server is begun anew, as long as
  * nothing of it was handed out.
  */
-import { MoteError, unlessAborted } from './error.js';
+import { MoteError, check, unlessAborted } from './error.js';
 import { Reading } from './reading.js';
 import { Sha256 } from './sha256.js';
 import { type Entry, Shelf } from './shelf.js';
@@ -19,25 +19,30 @@ type Piece = { bytes: Uint8Array; phase: Progress['phase'] };
 const PATIENCE = [250, 1000, 2000, 4000, 8000];
 
 export async function download(url: string, options: Options): Promise<Opened> {
-  const kept = options.cache === false || !/^https?:/.test(url) ? undefined : await store();
-  if (!kept) {
+  const files = options.cache === false || !/^https?:/.test(url) ? undefined : await store();
+  if (!files) {
     if (options.cache === 'required') throw new MoteError('quota', 'this page has no storage to keep files in');
     const remote = await Remote.open(url, 0, { ...options, cache: false });
     return { size: remote.size, pieces: verified(remote.pieces(0), options) };
   }
-  const shelf = await Shelf.of(kept, url);
-  if (options.cache === 'reload' && !options.headerOnly) await shelf.delete();
-  let entry = await shelf.entry();
-  if (options.headerOnly && !(entry && (await shelf.parts(entry)) > 0)) {
+  const shelf = await Shelf.of(files, url);
+  let { entry, parts, whole } = await kept(shelf);
+  if (options.headerOnly && parts === 0) {
     const remote = await Remote.open(url, 0, options);
     return { size: remote.size, pieces: remote.pieces(0) };
   }
   // Two tabs that want the same file: the second waits, and then finds it here.
-  const release = entry?.complete || options.headerOnly ? () => {} : await shelf.alone(options.signal);
+  const writes = !options.headerOnly && (!whole || options.cache === 'reload' || options.cache === 'revalidate');
+  const alone = writes ? await shelf.alone(options.signal) : undefined;
+  const { signal } = options;
+  let release = alone?.release ?? shelf.reading();
+  if (alone) options = { ...options, signal: alone.signal };
   try {
-    entry = await shelf.entry();
-    let parts = entry ? await shelf.parts(entry) : 0;
-    let whole = entry !== undefined && parts * PART >= entry.size;
+    // Asked for beside the server, which takes as long.
+    const room = alone && navigator.storage.estimate();
+    room?.catch(() => {});
+    if (alone && options.cache === 'reload') await shelf.delete();
+    if (alone) ({ entry, parts, whole } = await kept(shelf));
     let remote: Remote | undefined;
     if (!whole || options.cache === 'revalidate') {
       try {
@@ -47,19 +52,31 @@ export async function download(url: string, options: Options): Promise<Opened> {
         if (!whole || (error as MoteError).code !== 'network') throw error;
       }
       if (remote && entry && !remote.continues(entry, parts * PART)) {
-        await shelf.delete();
+        if (alone) await shelf.delete();
         // The answer at hand may be about the middle of the file, or without its bytes.
         if (whole || remote.start > 0) remote = await Remote.open(url, 0, options);
         [parts, whole] = [0, false];
       }
     }
+    if (whole && alone) {
+      options = { ...options, signal };
+      release = shelf.reading();
+      alone.release();
+    }
     const size = whole ? entry!.size : remote!.size;
-    const pieces = fromShelf({ shelf, parts, remote: whole ? undefined : remote, size, entry }, options, release);
+    const pieces = fromShelf({ shelf, parts, remote: whole ? undefined : remote, size, entry, room }, options, release);
     return { size, pieces };
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/** What there is of a file. */
+async function kept(shelf: Shelf) {
+  const entry = await shelf.entry();
+  const parts = entry ? await shelf.parts(entry) : 0;
+  return { entry, parts, whole: entry !== undefined && parts * PART >= entry.size };
 }
 
 /** What a download goes on from. */
@@ -71,19 +88,22 @@ interface Begun {
   remote: Remote | undefined;
   size: number | undefined;
   entry: Entry | undefined;
+  /** What the browser's storage has left, for whoever may write. */
+  room: Promise<StorageEstimate> | undefined;
 }
 
-async function* fromShelf({ shelf, parts, remote, size, entry }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
+async function* fromShelf({ shelf, parts, remote, size, entry, room }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
   const hash = options.sha256 === undefined ? undefined : new Sha256();
   try {
     for await (const bytes of shelf.read(parts, options.room)) {
+      check(options.signal);
       hash?.update(bytes);
       yield { bytes, phase: 'cache' };
     }
     if (!remote) {
       await shelf.note({ ...entry!, complete: true, used: Date.now() }).catch(() => {});
     } else {
-      const keeper = await Keeper.begin(shelf, parts, size, remote.version, options);
+      const keeper = room && (await Keeper.begin(shelf, parts, size, remote.version, room, options.cache === 'required'));
       try {
         for await (const piece of remote.pieces(parts * PART)) {
           hash?.update(piece.bytes);
@@ -113,7 +133,7 @@ async function* verified(pieces: AsyncIterable<Piece>, { sha256 }: Options): Asy
 }
 
 async function mismatch(shelf?: Shelf): Promise<never> {
-  await shelf?.delete();
+  await shelf?.delete().catch(() => {});
   throw new MoteError('integrity', 'the file is not the one that was asked for: its SHA-256 is another');
 }
 
@@ -121,7 +141,11 @@ async function mismatch(shelf?: Shelf): Promise<never> {
 class Keeper {
   /** The part that is written. */
   private part: Writing | undefined;
+  /** The one behind it. Opening one takes as long as some hundred KB, so it begins early. */
+  private next: Promise<Writing> | undefined;
   private filled = 0;
+  /** The entry is written. */
+  private noted: Promise<void> | undefined;
   private gaveUp = false;
 
   private constructor(
@@ -132,16 +156,17 @@ class Keeper {
   ) {}
 
   /** Nothing when there is no room, or a file of unknown size, unless keeping it is required. */
-  static async begin(shelf: Shelf, parts: number, size: number | undefined, version: string | undefined, { cache }: Options) {
-    const required = cache === 'required';
+  static async begin(shelf: Shelf, parts: number, size: number | undefined, version: string | undefined, room: Promise<StorageEstimate>, required: boolean) {
     try {
       if (size === undefined) throw new MoteError('quota', 'the server does not say how large the file is');
       const missing = size - parts * PART;
-      const { quota = Infinity, usage = 0 } = await navigator.storage.estimate();
+      const { quota = Infinity, usage = 0 } = await room;
       if (missing > quota - usage) {
         throw new MoteError('quota', `the file takes ${missing} bytes more, and the browser's storage has ${quota - usage} left`);
       }
-      return new Keeper(shelf, parts, { url: shelf.url, size, version, complete: false, used: Date.now() }, required);
+      const keeper = new Keeper(shelf, parts, { url: shelf.url, size, version, complete: false, used: Date.now() }, required);
+      keeper.open(parts);
+      return keeper;
     } catch (error) {
       if (required) throw MoteError.from(error, 'quota');
       return undefined;
@@ -153,8 +178,8 @@ class Keeper {
       const piece = bytes.subarray(at, at + PART - this.filled);
       at += piece.length;
       await this.trying(async () => {
-        this.part ??= await this.begin();
-        this.part.take(piece);
+        const part = (this.part ??= await this.begin());
+        part.take(piece);
         this.filled += piece.length;
         if (this.filled === PART) await this.end();
       });
@@ -171,18 +196,32 @@ class Keeper {
 
   /** Nothing more comes. A part that was begun is too short to be there; without others, nothing is. */
   async drop(): Promise<void> {
-    if (!this.part) return;
-    this.part.drop();
-    this.part = undefined;
-    if (this.parts === 0) await this.shelf.delete();
+    const open = [this.part, await this.next?.catch(() => undefined)];
+    this.part = this.next = undefined;
+    open.forEach((part) => part?.drop());
+    await this.noted?.catch(() => {});
+    if (this.parts === 0) await this.shelf.delete().catch(() => {});
+  }
+
+  /** Begins to open a part, if the file has it. */
+  private open(n: number): void {
+    if (n * PART >= this.entry.size) return;
+    this.next = this.shelf.keep(n);
+    this.next.catch(() => {}); // Told when its turn comes.
   }
 
   private async begin(): Promise<Writing> {
-    if (this.parts === 0) await this.shelf.note(this.entry);
-    return this.shelf.keep(this.parts);
+    if (this.parts === 0) {
+      this.noted = this.shelf.note(this.entry);
+      this.noted.catch(() => {});
+    }
+    const part = await this.next!;
+    this.open(this.parts + 1);
+    return part;
   }
 
   private async end(): Promise<void> {
+    await this.noted;
     await this.part?.end();
     this.part = undefined;
     this.parts += 1;

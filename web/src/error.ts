@@ -10,6 +10,8 @@ export type MoteErrorCode =
   | 'memory'
   /** The browser's storage has no room for it. */
   | 'quota'
+  /** The file is being read, in another tab perhaps, and cannot be deleted now. */
+  | 'busy'
   /** The server could not be reached, or answered with an error. */
   | 'network'
   /** The bytes are not the ones that were asked for. */
@@ -48,6 +50,7 @@ export class MoteError extends Error {
 
   /** That `signal` was aborted. */
   static aborted(signal?: AbortSignal): MoteError {
+    if (signal?.reason instanceof MoteError && signal.reason.code === 'aborted') return signal.reason;
     return new MoteError('aborted', 'the work was aborted', signal?.reason);
   }
 }

@@ -146,6 +146,8 @@ export class Host {
         return this.waiting.get(answer.id)?.reject(new MoteError(answer.code, answer.message));
       case 'templates':
         return void this.bringTemplates();
+      case 'lock':
+        return this.watch(answer.lock);
       case 'crash':
         return this.crashed(answer.message);
     }
@@ -171,13 +173,13 @@ export class Host {
     const worker = spawn(options);
     if (!worker) return this.inline();
     let settled = false;
-    const hello = new Promise<string | undefined>((resolve, reject) => {
-      const onAnswer = (answer: Answer) => (answer.kind === 'hello' ? resolve(answer.lock) : this.receive(answer));
+    const hello = new Promise<void>((resolve, reject) => {
+      const onAnswer = (answer: Answer) => (answer.kind === 'hello' ? resolve() : this.receive(answer));
       const onDeath = (message: string) => (settled ? this.crashed(message) : reject(new MoteError('environment', message)));
       worker.listen(onAnswer, onDeath);
     });
     try {
-      this.watch(await hello);
+      await hello;
     } catch (error) {
       worker.close();
       if (options.workerUrl !== undefined) throw error;

@@ -83,8 +83,10 @@ export type Answer =
   | { kind: 'templates' }
   /** The engine is broken; nothing more will come. */
   | { kind: 'crash'; message: string }
-  /** The worker is there. With Web Locks, it holds the lock of this name as long as it lives. */
-  | { kind: 'hello'; lock: string | undefined };
+  /** The worker is there. */
+  | { kind: 'hello' }
+  /** With Web Locks, it holds the lock of this name from now on, as long as it lives. */
+  | { kind: 'lock'; lock: string | undefined };
 
 /** Where the service's answers go. */
 export type Send = (answer: Answer, transfer?: ArrayBuffer[]) => void;

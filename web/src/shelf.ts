@@ -6,6 +6,12 @@ import { type Opened, PART, type Store, type Writing } from './store.js';
 /** Parts that are opened ahead of the one that is read. */
 const AHEAD = 4;
 
+/** Not everywhere where files can be kept: Deno has none. */
+const locks = globalThis.navigator?.locks;
+
+/** How long to wait for others to be done with a file that is to be deleted, in milliseconds. */
+const PATIENCE = 5000;
+
 /** A file that is kept, or begun. */
 export interface Entry {
   url: string;
@@ -38,8 +44,8 @@ export class Shelf {
     const found = await Promise.all(
       (await store.keys()).map(async (key) => {
         const entry = await readEntry(store, key);
-        // What a killed tab left before it could say what it is.
-        if (!entry) return void (await store.delete(key));
+        // What a killed tab left before it could say what it is; or what another is about to begin.
+        if (!entry) return void (await new Shelf(store, key, '').deleteUnlessUsed());
         const shelf = new Shelf(store, key, entry.url);
         return { shelf, entry, stored: entry.complete ? entry.size : Math.min((await shelf.parts(entry)) * PART, entry.size) };
       }),
@@ -96,18 +102,74 @@ export class Shelf {
     return this.store.begin(this.key, `${n}`);
   }
 
-  delete(): Promise<void> {
-    return this.store.delete(this.key);
+  /** Deletes the file, for whoever is alone with it: what somebody has open cannot be deleted. */
+  async delete(): Promise<void> {
+    await this.store.delete(this.key).catch((cause) => this.busy(cause));
   }
 
-  /** Waits until no other tab writes this file. Until what it returns is called, this one may. */
-  async alone(signal: AbortSignal): Promise<() => void> {
-    if (!globalThis.navigator?.locks) return () => {};
-    return new Promise((resolve, reject) => {
-      const held = () => new Promise<void>((release) => resolve(release));
-      navigator.locks.request(`motelm file ${this.key}`, { signal }, held).catch(reject);
-    });
+  /** Deletes the file for whoever asks: a download of it ends, wherever it is, and who reads it is waited for. */
+  async forget(): Promise<void> {
+    if (!locks) return this.delete();
+    const channel = new BroadcastChannel(this.lock);
+    channel.postMessage('forget');
+    channel.close();
+    const waiting = { signal: AbortSignal.timeout(PATIENCE) };
+    await locks.request(this.lock, waiting, () => this.store.delete(this.key)).catch((cause) => this.busy(cause));
   }
+
+  private async deleteUnlessUsed(): Promise<void> {
+    await locks?.request(this.lock, { ifAvailable: true }, (lock) => lock && this.delete()).catch(() => {});
+  }
+
+  private busy(cause: unknown): never {
+    throw new MoteError('busy', `${this.url} is in use and cannot be deleted now`, cause);
+  }
+
+  /** Waits until nobody else writes or reads this file. */
+  async alone(signal: AbortSignal): Promise<Alone> {
+    if (!locks) return { signal, release() {} };
+    const abort = new AbortController();
+    const follow = () => abort.abort(signal.reason);
+    signal.addEventListener('abort', follow);
+    if (signal.aborted) follow();
+    const channel = new BroadcastChannel(this.lock);
+    channel.onmessage = () => abort.abort(new MoteError('aborted', `${this.url} was deleted while it was downloaded`));
+    let release = () => {};
+    const over = () => {
+      signal.removeEventListener('abort', follow);
+      channel.close();
+      release();
+    };
+    try {
+      await new Promise<void>((granted, refused) => {
+        const held = () => new Promise<void>((released) => ((release = released), granted()));
+        locks.request(this.lock, { signal: abort.signal }, held).catch(refused);
+      });
+    } catch (error) {
+      over();
+      throw abort.signal.aborted ? MoteError.aborted(abort.signal) : error;
+    }
+    return { signal: abort.signal, release: over };
+  }
+
+  /** Lets nobody write or delete this file until what it returns is called. Who was faster is noticed while reading. */
+  reading(): () => void {
+    const abort = new AbortController();
+    const read = new Promise<void>((over) => abort.signal.addEventListener('abort', () => over()));
+    locks?.request(this.lock, { mode: 'shared', signal: abort.signal }, () => read).catch(() => {});
+    return () => abort.abort();
+  }
+
+  private get lock(): string {
+    return `motelm file ${this.key}`;
+  }
+}
+
+/** A file that only its holder writes. */
+export interface Alone {
+  /** Aborted when the caller's is, or when somebody wants the file deleted. */
+  signal: AbortSignal;
+  release(): void;
 }
 
 async function readEntry(store: Store, key: string): Promise<Entry | undefined> {

@@ -16,6 +16,7 @@ export interface Store {
   /** Begins a part, which is written as its bytes come. One that is cut off is not there, or too short. */
   begin(key: string, name: string): Promise<Writing>;
   keys(): Promise<string[]>;
+  /** Deletes a folder, if it is there; fails where somebody has one of its files open. */
   delete(key: string): Promise<void>;
 }
 
@@ -97,7 +98,11 @@ async function openFiles(): Promise<Store> {
       for await (const key of all.keys()) keys.push(key);
       return keys;
     },
-    delete: (key) => all.removeEntry(key, { recursive: true }).catch(() => {}),
+    async delete(key) {
+      await all.removeEntry(key, { recursive: true }).catch((error: DOMException) => {
+        if (error.name !== 'NotFoundError') throw error;
+      });
+    },
   };
   return files;
 }
@@ -122,10 +127,11 @@ async function openCache(): Promise<Store> {
 
 /** Where a file can only be written as a whole. */
 function gathered(store: Store, key: string, name: string): Writing {
-  const part = new Uint8Array(PART);
+  let part: Uint8Array<ArrayBuffer>;
   let filled = 0;
   return {
     take(bytes) {
+      part ??= new Uint8Array(PART);
       part.set(bytes, filled);
       filled += bytes.length;
     },

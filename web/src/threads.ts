@@ -27,7 +27,7 @@ export class Threads {
       this.ports.push(port1);
       return new Promise<void>((came) => {
         const onAnswer = (answer: Answer) => {
-          if (answer.kind === 'hello') {
+          if (answer.kind === 'lock') {
             watch(answer.lock);
             worker.send({ op: 'help', id: 0, ask: { port: port2 } }, [port2]);
           } else if (answer.kind === 'event') {

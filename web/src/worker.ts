@@ -1,6 +1,7 @@
 /** The worker: a [service](service.ts) that hears what is posted to it. One script, in a browser as in Node. */
 import { Service } from './service.js';
 import type { Answer, Request } from './protocol.js';
+import { store } from './store.js';
 
 interface Port {
   postMessage(message: unknown, transfer?: ArrayBuffer[]): void;
@@ -13,7 +14,7 @@ if (node) node.on('message', (request: Request) => void service.receive(request)
 else self.addEventListener('message', ({ data }: MessageEvent<Request>) => void service.receive(data));
 
 /** The page asks for this lock too, and gets it when this worker is no more. */
-async function hello(): Promise<void> {
+async function lives(): Promise<void> {
   const lock = globalThis.navigator?.locks && `motelm worker ${crypto.randomUUID()}`;
   if (lock) {
     await new Promise<void>((held) => {
@@ -21,6 +22,10 @@ async function hello(): Promise<void> {
       navigator.locks.request(lock, forever).catch(() => held());
     });
   }
-  port.postMessage({ kind: 'hello', lock } satisfies Answer);
+  port.postMessage({ kind: 'lock', lock } satisfies Answer);
 }
-void hello();
+
+port.postMessage({ kind: 'hello' } satisfies Answer);
+void lives();
+// It opens while the engine comes.
+void store();

@@ -136,6 +136,69 @@ inBrowsers(async (test) => {
     assert.deepEqual(asked(url), ['GET']);
   });
 
+  await test('two loads of one page download a file once', async (context) => {
+    const page = await blank(context, server.origin);
+    const url = `${TALES}?slow&${Math.random()}`;
+    const names = await page.evaluate((url) => Promise.all([1, 2].map(() => motelm.Mote.load(url).then((mote) => mote.info.name))), url);
+    assert.deepEqual(names, ['tales-2M', 'tales-2M']);
+    assert.deepEqual(asked(url), ['GET']);
+  });
+
+  await test('deleting a file ends its download, in another tab and in its worker, and nothing of it is left', async (context) => {
+    const [one, two] = [await blank(context, server.origin), await blank(context, server.origin)];
+    const url = `${server.origin}/big?mib=40&slow&${Math.random()}`;
+    const small = `${TALES}?slow&${Math.random()}`;
+    const begun = (page, url, how) =>
+      page.evaluate(
+        (url, how) =>
+          new Promise((begun) => {
+            const onProgress = ({ loaded, phase }) => phase === 'download' && loaded > how.from && begun();
+            const ways = { add: () => motelm.Mote.cache.add(url, { onProgress }), load: () => motelm.Mote.load(url, { onProgress }) };
+            globalThis.ended = outcome(ways[how.way]());
+          }),
+        url,
+        how,
+      );
+    for (const [file, how] of [[url, { way: 'add', from: 9 * MIB }], [small, { way: 'load', from: 100_000 }]]) {
+      await begun(one, file, how);
+      // The second waits for the first, and is not to begin anew when that ends.
+      await two.evaluate((url) => void (globalThis.ended = outcome(motelm.Mote.cache.add(url))), file);
+      await two.waitForFunction(async () => (await navigator.locks.query()).pending.some(({ name }) => name.startsWith('motelm file')));
+      assert.equal((await two.evaluate((url) => outcome(motelm.Mote.cache.delete(url)), file)).code, undefined);
+      for (const page of [one, two]) {
+        const ended = await page.evaluate(() => ended);
+        assert.deepEqual([ended.code, ended.name], ['aborted', 'AbortError']);
+        assert.match(ended.message, /deleted while it was downloaded/);
+      }
+      assert.deepEqual(await two.evaluate(() => motelm.Mote.cache.list()), []);
+      assert.equal((await two.evaluate(async () => Array.fromAsync((await (await navigator.storage.getDirectory()).getDirectoryHandle('motelm')).keys()))).length, 0);
+    }
+    asked(small);
+    assert.equal(await one.evaluate((url) => motelm.Mote.load(url).then((mote) => mote.info.name), small), 'tales-2M');
+    assert.deepEqual(asked(small), ['GET']);
+  });
+
+  await test('a file that somebody reads is not deleted under them', async (context) => {
+    const [one, two] = [await blank(context, server.origin), await blank(context, server.origin)];
+    await one.evaluate((url) => motelm.Mote.cache.add(url), TALES);
+    // Reading takes a moment; whoever takes long holds the same lock.
+    const hold = async (url) => {
+      const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(url)));
+      const key = Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
+      await new Promise((held) => navigator.locks.request(`motelm file ${key}`, { mode: 'shared' }, () => new Promise((release) => held((globalThis.release = release)))));
+    };
+    await one.evaluate(hold, TALES);
+    const refused = await two.evaluate((url) => outcome(motelm.Mote.cache.delete(url)), TALES);
+    assert.equal(refused.code, 'busy');
+    assert.ok(await two.evaluate((url) => motelm.Mote.cache.has(url), TALES));
+    // Who is done before is only waited for.
+    const deleted = two.evaluate((url) => outcome(motelm.Mote.cache.delete(url)), TALES);
+    await pause(300);
+    await one.evaluate(() => release());
+    assert.equal((await deleted).code, undefined);
+    assert.deepEqual(await two.evaluate(() => motelm.Mote.cache.list()), []);
+  });
+
   await test('a file that changed at the server is noticed when asked for', async (context) => {
     const page = await blank(context, server.origin);
     const load = (cache) => page.evaluate((url, cache) => motelm.Mote.load(url, { cache }).then((mote) => mote.unload()), TALES, cache);
