@@ -169,9 +169,9 @@ const BY_FOURS: [Dtype; 3] = [Dtype::Q4_0, Dtype::Q5_0, Dtype::Q8_0];
 
 fn by_fours(dtype: Dtype, cols: usize, file: &[u8]) -> Vec<u8> {
     let four = 4 * dtype.row_bytes(cols).unwrap();
-    let (mut bytes, mut spare) = (file.to_vec(), vec![0; four]);
-    bytes.chunks_mut(four).for_each(|rows| fours::lay(dtype, rows, &mut spare));
-    bytes
+    let mut laid = vec![0; file.len()];
+    file.chunks(four).zip(laid.chunks_mut(four)).for_each(|(rows, to)| fours::lay(dtype, rows, to));
+    laid
 }
 
 fn check_levels(w: &Matrix<'_>, weights: &[f32], x: &[f32]) {

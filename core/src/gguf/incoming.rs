@@ -57,10 +57,9 @@ struct Body {
     tensors: Vec<Vec<u8>>,
     /// Bytes between tensors, which nobody needs.
     between: Vec<u8>,
-    /// Bytes of the tensor that is arriving whose rows lie by fours already.
-    laid: usize,
-    /// Where four rows lie meanwhile.
-    spare: Vec<u8>,
+    /// Where rows come that are to lie by fours, and how many bytes of them wait there for the rest of their four.
+    rows: Vec<u8>,
+    waiting: usize,
 }
 
 impl Incoming {
@@ -178,15 +177,12 @@ impl Current {
         if most == 0 {
             return Err(empty());
         }
-        let (bytes, left) = match &mut self.body {
-            None => (&mut self.start, most),
-            Some(body) => body.place(self.at)?,
+        let room = match &mut self.body {
+            None => longer(&mut self.start, most)?,
+            Some(body) => body.room(self.at, most, self.by_fours)?,
         };
-        self.room = most.min(left);
-        bytes.try_reserve(self.room).map_err(|_| no_room(self.room))?;
-        let end = bytes.len();
-        bytes.resize(end + self.room, 0);
-        Ok(&mut bytes[end..])
+        self.room = room.len();
+        Ok(room)
     }
 
     /// Takes the first `n` bytes of the room.
@@ -198,7 +194,7 @@ impl Current {
         if self.room > 0 {
             match &mut self.body {
                 None => self.start.truncate(self.start.len() - unused),
-                Some(body) => body.filled(self.at, unused, self.by_fours),
+                Some(body) => body.filled(self.at, n, unused, self.by_fours),
             }
         }
         self.room = 0;
@@ -234,43 +230,69 @@ impl Body {
         let order =
             sorted_below(head.tensors.len(), &|a, b| head.tensors[a].start.cmp(&head.tensors[b].start));
         let tensors = head.tensors.iter().map(|_| Vec::new()).collect();
-        let start = Bytes::new(start);
-        Self { start, head, order, next: 0, tensors, between: Vec::new(), laid: 0, spare: Vec::new() }
+        let (start, between, rows) = (Bytes::new(start), Vec::new(), Vec::new());
+        Self { start, head, order, next: 0, tensors, between, rows, waiting: 0 }
     }
 
-    /// Where the bytes from `at` of the file on go, and how many of them: the rest of a tensor, or what is between two.
-    fn place(&mut self, at: usize) -> Result<(&mut Vec<u8>, usize)> {
-        let Some(&i) = self.order.get(self.next) else { return Ok((&mut self.between, usize::MAX)) };
-        let (info, tensor) = (&self.head.tensors[i as usize], &mut self.tensors[i as usize]);
-        if at < info.start {
-            return Ok((&mut self.between, info.start - at));
-        }
+    /// The tensor that the byte at `at` belongs to, if it is not between two, and the bytes of four rows where they are to
+    /// lie by fours.
+    fn arriving(&self, at: usize, by_fours: bool) -> Option<(usize, Option<usize>)> {
+        let i = *self.order.get(self.next)? as usize;
+        let info = &self.head.tensors[i];
+        let four = || fours::four_rows(info.dtype, &info.shape).filter(|_| by_fours);
+        (info.start <= at).then(|| (i, four()))
+    }
+
+    /// Where the bytes from `at` of the file on go, at most so many of them: the rest of a tensor, or what is between two.
+    fn room(&mut self, at: usize, most: usize, by_fours: bool) -> Result<&mut [u8]> {
+        let Some((i, four)) = self.arriving(at, by_fours) else {
+            let next = self.order.get(self.next).map(|&i| self.head.tensors[i as usize].start);
+            return longer(&mut self.between, most.min(next.map_or(usize::MAX, |start| start - at)));
+        };
+        let (info, tensor) = (&self.head.tensors[i], &mut self.tensors[i]);
         if tensor.is_empty() {
             tensor.try_reserve_exact(info.len).map_err(|_| no_room(info.len).at_tensor(&*info.name))?;
         }
-        let left = info.len - tensor.len();
-        Ok((tensor, left))
+        let most = most.min(info.start + info.len - at);
+        let Some(four) = four else { return longer(tensor, most) };
+        // The same memory for all rows, which stays in a cache.
+        let len = four + ROOM;
+        if self.rows.len() < len {
+            self.rows.try_reserve(len - self.rows.len()).map_err(|_| no_room(len))?;
+            self.rows.resize(len, 0);
+        }
+        Ok(&mut self.rows[self.waiting..][..most])
     }
 
-    /// The bytes from `at` on are there, all but so many of what there was room for.
-    fn filled(&mut self, at: usize, unused: usize, by_fours: bool) {
-        let next = self.order.get(self.next).map(|&i| i as usize);
-        let Some(i) = next.filter(|&i| self.head.tensors[i].start <= at) else { return self.between.clear() };
+    /// So many bytes from `at` on are there; there was room for some more, which are unused.
+    fn filled(&mut self, at: usize, n: usize, unused: usize, by_fours: bool) {
+        let Some((i, four)) = self.arriving(at, by_fours) else { return self.between.clear() };
         let (info, tensor) = (&self.head.tensors[i], &mut self.tensors[i]);
-        tensor.truncate(tensor.len() - unused);
-        if let Some(four) = fours::four_rows(info.dtype, &info.shape).filter(|_| by_fours) {
-            // While they are in a cache.
-            self.spare.resize(four, 0);
-            for rows in tensor[self.laid..].chunks_exact_mut(four) {
-                fours::lay(info.dtype, rows, &mut self.spare);
-                self.laid += four;
+        match four {
+            None => tensor.truncate(tensor.len() - unused),
+            Some(four) => {
+                let came = self.waiting + n;
+                for rows in self.rows[..came].chunks_exact(four) {
+                    let end = tensor.len();
+                    tensor.resize(end + four, 0);
+                    fours::lay(info.dtype, rows, &mut tensor[end..]);
+                }
+                self.waiting = came % four;
+                self.rows.copy_within(came - self.waiting..came, 0);
             }
         }
         if tensor.len() == info.len {
             self.next += 1;
-            self.laid = 0;
         }
     }
+}
+
+/// Room for so many bytes more.
+fn longer(bytes: &mut Vec<u8>, by: usize) -> Result<&mut [u8]> {
+    bytes.try_reserve(by).map_err(|_| no_room(by))?;
+    let end = bytes.len();
+    bytes.resize(end + by, 0);
+    Ok(&mut bytes[end..])
 }
 
 fn empty() -> Error {

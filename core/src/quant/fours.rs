@@ -22,8 +22,8 @@ pub enum Layout {
     Fours,
 }
 
-/// Most bytes that four rows may have, so that laying them takes no more memory than that: rows of 246,000 weights in
-/// Q8_0.
+/// Most bytes that four rows may have, so that rows which wait for others take no more memory than that: rows of 246,000
+/// weights in Q8_0.
 const MOST: usize = 1 << 20;
 
 /// Bytes of four rows of a tensor of this type and shape (row length first); `None` when it cannot lie by fours, because
@@ -48,17 +48,15 @@ fn order(dtype: Dtype) -> Option<&'static [usize]> {
     }
 }
 
-/// Lays four rows by fours, in place; `spare` is for their bytes meanwhile.
+/// Lays four rows by fours, from where they are in the order of a file.
 ///
 /// # Panics
-/// When the type has no [`four_rows`], or the bytes are not four rows of whole blocks.
-pub fn lay(dtype: Dtype, rows: &mut [u8], spare: &mut [u8]) {
+/// When the type has no [`four_rows`], the bytes are not four rows of whole blocks, or there is room for others.
+pub fn lay(dtype: Dtype, rows: &[u8], to: &mut [u8]) {
     let (order, bytes) = (order(dtype).expect("a type whose rows lie by fours"), dtype.block_bytes());
-    assert!(rows.len().is_multiple_of(4 * bytes), "four rows of whole blocks");
-    let spare = &mut spare[..rows.len()];
-    spare.copy_from_slice(rows);
-    for (r, row) in spare.chunks_exact(rows.len() / 4).enumerate() {
-        for (from, to) in row.chunks_exact(bytes).zip(rows.chunks_exact_mut(4 * bytes)) {
+    assert!(rows.len().is_multiple_of(4 * bytes) && to.len() == rows.len(), "four rows of whole blocks");
+    for (r, row) in rows.chunks_exact(rows.len() / 4).enumerate() {
+        for (from, to) in row.chunks_exact(bytes).zip(to.chunks_exact_mut(4 * bytes)) {
             let (scales, words) = to.split_at_mut(8);
             scales[2 * r..][..2].copy_from_slice(&from[..2]);
             let (from, words) = (from[2..].as_chunks::<4>().0, words.as_chunks_mut::<4>().0);
@@ -132,9 +130,9 @@ mod tests {
             for cols in [32, 96, 288] {
                 let (row_bytes, block) = (dtype.row_bytes(cols).unwrap(), dtype.block_bytes());
                 let file: Vec<u8> = (0..8 * row_bytes).map(|i| (i * 167 + i / 251) as u8).collect();
-                let mut laid = file.clone();
-                let mut spare = vec![0; 4 * row_bytes];
-                laid.chunks_mut(4 * row_bytes).for_each(|rows| lay(dtype, rows, &mut spare));
+                let mut laid = vec![0; file.len()];
+                let fours = file.chunks(4 * row_bytes).zip(laid.chunks_mut(4 * row_bytes));
+                fours.for_each(|(rows, to)| lay(dtype, rows, to));
                 assert_ne!(laid, file);
                 for row in 0..8 {
                     for first in 0..cols / 32 {
