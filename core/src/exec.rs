@@ -16,6 +16,11 @@ pub unsafe trait Executor: Sync {
     /// How many tasks can really run at the same time; 1 means the caller's thread alone.
     fn width(&self) -> usize;
 
+    /// Microseconds by a clock that does not go back, where there is one: to find out whether several threads are faster.
+    fn now(&self) -> Option<u64> {
+        None
+    }
+
     /// Calls `task(0)` to `task(n - 1)`, in any order, on any thread.
     fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync));
 }

@@ -8,6 +8,7 @@ mod buffers;
 mod embed;
 mod forward;
 mod state;
+mod team;
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -23,6 +24,7 @@ use crate::ops::matmul::{Cx, Precision};
 use crate::ops::rope::RopeTable;
 use crate::simd::Level;
 use buffers::{Buffers, Sizes};
+use team::Team;
 
 pub use buffers::Memory;
 
@@ -134,6 +136,7 @@ pub struct Session {
     ropes: Vec<RopeTable>,
     layer_ropes: Vec<Option<usize>>,
     buffers: Buffers,
+    team: Team,
 }
 
 impl Session {
@@ -171,6 +174,7 @@ impl Session {
             ropes,
             layer_ropes,
             buffers,
+            team: Team::new(),
         })
     }
 
@@ -336,8 +340,10 @@ impl Session {
 }
 
 impl Options {
-    fn cx(&self) -> Cx<'_> {
-        Cx { level: self.level, exec: &*self.exec, precision: self.precision }
+    /// With all threads, or with the caller's alone.
+    fn cx(&self, alone: bool) -> Cx<'_> {
+        let exec: &dyn Executor = if alone { &Inline } else { &*self.exec };
+        Cx { level: self.level, exec, precision: self.precision }
     }
 }
 

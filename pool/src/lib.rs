@@ -22,13 +22,15 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard, UnsafeCell, spin_loop};
 use motelm_core::exec::{Executor, Inline};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::PoisonError;
+use std::sync::{OnceLock, PoisonError};
+use std::time::Instant;
 
 /// Persistent worker threads; dropping it ends them.
 pub struct Pool {
     shared: Arc<Shared>,
     width: usize,
     spawned: Vec<JoinHandle<()>>,
+    clock: fn() -> u64,
 }
 
 /// A thread's part in a pool.
@@ -86,7 +88,7 @@ impl Pool {
     }
 
     fn with_workers(workers: usize) -> Self {
-        let mut pool = Self::hosted(workers + 1);
+        let mut pool = Self::hosted(workers + 1, micros);
         let spawn = |i| {
             let worker = pool.worker();
             thread::Builder::new().name(format!("mote-{i}")).spawn(move || worker.work())
@@ -97,8 +99,8 @@ impl Pool {
     }
 
     /// A pool for at most `threads` threads, of which the calling one is the first. The host brings the others: each
-    /// is given a [`Pool::worker`].
-    pub fn hosted(threads: usize) -> Self {
+    /// is given a [`Pool::worker`]; it also tells the time, in microseconds.
+    pub fn hosted(threads: usize, clock: fn() -> u64) -> Self {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new((&|_| {}, 0)),
@@ -111,13 +113,19 @@ impl Pool {
             work: Condvar::new(),
             left: Condvar::new(),
         });
-        Self { shared, width: threads.max(1), spawned: Vec::new() }
+        Self { shared, width: threads.max(1), spawned: Vec::new(), clock }
     }
 
     /// What one more thread calls [`Worker::work`] of.
     pub fn worker(&self) -> Worker {
         Worker(Arc::clone(&self.shared))
     }
+}
+
+/// Microseconds since this was called first.
+fn micros() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as u64
 }
 
 impl Worker {
@@ -139,6 +147,10 @@ impl Default for Pool {
 unsafe impl Executor for Pool {
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn now(&self) -> Option<u64> {
+        Some((self.clock)())
     }
 
     fn run(&self, n: usize, task: &Task<'_>) {
@@ -376,7 +388,7 @@ mod tests {
 
     #[test]
     fn threads_of_the_host_may_come_late() {
-        let pool = Pool::hosted(3);
+        let pool = Pool::hosted(3, micros);
         assert_eq!(pool.width(), 3);
         count_each(&pool, 10);
         let came: Vec<_> =

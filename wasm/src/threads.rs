@@ -13,8 +13,18 @@ static POOL: OnceLock<Arc<Pool>> = OnceLock::new();
 /// What a thread's stack takes of the memory; JavaScript says so when it brings one.
 const STACK: u64 = 1 << 20;
 
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
+}
+
+fn micros() -> u64 {
+    (now() * 1000.0) as u64
+}
+
 fn pool() -> &'static Arc<Pool> {
-    POOL.get_or_init(|| Arc::new(Pool::hosted(1)))
+    POOL.get_or_init(|| Arc::new(Pool::hosted(1, micros)))
 }
 
 pub(crate) fn executor() -> Arc<dyn Executor + Send + Sync> {
@@ -33,7 +43,7 @@ pub(crate) fn stacks() -> u64 {
 #[wasm_bindgen(js_name = setThreads)]
 pub fn set_threads(threads: usize) -> Result<()> {
     let late = |_| Failure::argument("the number of threads is known already");
-    POOL.set(Arc::new(Pool::hosted(threads))).map_err(late)
+    POOL.set(Arc::new(Pool::hosted(threads, micros))).map_err(late)
 }
 
 /// The life of every thread but the first, in an instance of the module on the same memory. Does not return.

@@ -122,7 +122,7 @@ impl Session {
         let plan = self.model.plan();
         if let Some(norm) = &plan.norm {
             let x = &mut self.buffers.x[..n * plan.dim];
-            normalize(&self.options.cx(), weights(&self.model, norm), plan.dim, plan.dim, x);
+            normalize(&self.options.cx(false), weights(&self.model, norm), plan.dim, plan.dim, x);
         }
     }
 
@@ -131,7 +131,7 @@ impl Session {
         let model = self.model.clone();
         let plan = model.plan();
         let dim = plan.dim;
-        let cx = self.options.cx();
+        let cx = self.options.cx(false);
         let Buffers { x, last, dense, activations, .. } = &mut self.buffers;
         let x = &x[text.first * dim..][..text.n * dim];
         let pooled = &mut last[..dim];

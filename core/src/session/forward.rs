@@ -32,6 +32,8 @@ impl Session {
     pub(super) fn begin_batch(&mut self, texts: &[Positions], observer: &mut dyn Observer) {
         let model = self.model.clone();
         let first = self.done;
+        let exec = &self.options.exec;
+        self.team.begins(if count(texts) == 1 && exec.width() > 1 { exec.now() } else { None });
         self.embed_tokens(model.plan(), texts);
         let mut angles = 0;
         for rope in &self.ropes {
@@ -55,7 +57,7 @@ impl Session {
         let plan = model.plan();
         let (first, n) = (self.done, count(texts));
         for i in layers {
-            let cx = self.options.cx();
+            let cx = self.options.cx(self.team.is_alone());
             let mut pass = Pass {
                 cx,
                 model: &model,
@@ -108,7 +110,7 @@ impl Session {
             }
         }
         if let Some(norm) = &embed.norm {
-            let cx = self.options.cx();
+            let cx = self.options.cx(self.team.is_alone());
             normalize(&cx, weights(&self.model, norm), dim, dim, &mut x[..count(texts) * dim]);
         }
     }
@@ -120,7 +122,7 @@ impl Session {
         let Head::Logits { linear, scale, softcap: cap } = &plan.head else {
             unreachable!("only language models have logits");
         };
-        let cx = self.options.cx();
+        let cx = self.options.cx(self.team.is_alone());
         let Buffers { x, last, logits, activations, .. } = &mut self.buffers;
         let last = &mut last[..plan.dim];
         last.copy_from_slice(&x[row * plan.dim..][..plan.dim]);
@@ -134,6 +136,7 @@ impl Session {
         if let Some(cap) = *cap {
             map(&cx, Softcap(cap), logits);
         }
+        self.team.ends(self.options.exec.now());
     }
 }
 
