@@ -1,7 +1,7 @@
 // From opening a page to the first token, and the memory that the page's process took at most: MoteLM and wllama 2.3.1 as
 // their users would load them, by URL, each time in a browser of its own: a first visit, then a second from its storage.
 //
-//   node start.mjs [--shapes FOLDER] [--models a.gguf,b.gguf] [--rounds 5] [--threads 1] [--json FILE]
+//   node start.mjs [--shapes FOLDER] [--models a.gguf,b.gguf] [--rounds 5] [--threads 1] [--rest 0] [--json FILE]
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +14,8 @@ const { values: args } = parseArgs({
     models: { type: 'string', default: 'smollm2-135m-q8_0.gguf,smollm2-135m-q4_0.gguf' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '1' },
+    // Milliseconds from the browser's start to the page's: for a second, Chromium is busy with itself.
+    rest: { type: 'string', default: '0' },
     json: { type: 'string' },
   },
 });
@@ -67,6 +69,7 @@ async function visited(profile, engine, model) {
   const browser = await launch(profile);
   try {
     const page = await browser.newPage();
+    await new Promise((resolve) => setTimeout(resolve, Number(args.rest)));
     page.on('pageerror', (error) => console.log(`  page: ${error}`));
     await page.goto(`${server.origin}/web/bench/blank.html`);
     const times = await page.evaluate(engine, { url: `${server.origin}/shapes/${model}`, threads: Number(args.threads), prompt: 'Once upon a time there was a king who had a daughter.' });
