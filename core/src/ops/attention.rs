@@ -11,6 +11,7 @@
 //! do not depend on the tokens that it was read with.
 #![expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
 
+use core::array;
 use core::ops::Range;
 
 use super::functions::{Exp, Function, Softcap, one};
@@ -138,7 +139,8 @@ impl Scratch {
 
 /// [`Scratch`], cut.
 struct Parts<'a> {
-    /// A block's keys, transposed: a row of [`BLOCK`] positions for every element.
+    /// A block's keys: a row for every position, where rows are few ([`Tile::few`]), or else transposed, a row of [`BLOCK`]
+    /// positions for every element.
     keys: &'a mut [f32],
     /// A block's values, a row for every position.
     values: &'a mut [f32],
@@ -224,7 +226,9 @@ impl Kernel for Tile<'_, '_> {
             let at = (block.from - start) * self.layout.value;
             let values = &mut parts.values[at..];
             self.cache.values(isa, self.head, block.from..block.to, self.layout.value, values);
-            if !self.few() {
+            if self.few() {
+                self.cache.keys(isa, self.head, block.from..block.to, self.layout.key, parts.keys);
+            } else {
                 self.transpose_keys(isa, block, &mut parts);
             }
             for row in (0..rows).step_by(SCORED) {
@@ -304,12 +308,8 @@ impl Tile<'_, '_> {
         // Whole vectors of scores.
         let (from, to) = (low / 8 * 8, high.next_multiple_of(8));
         if self.few() {
-            for part in (low..high).step_by(8) {
-                let lanes = part..high.min(part + 8);
-                let positions = block.start + lanes.start..block.start + lanes.end;
-                self.cache.keys(isa, self.head, positions, self.layout.key, parts.staged);
-                dots(isa, &q[..n], parts.staged, self.layout.key, &mut scores, lanes);
-            }
+            let keys = &parts.keys[(block.start + low - block.from) * self.layout.key..];
+            dots(isa, &q[..n], keys, self.layout.key, &mut scores, low..high);
         } else {
             let scores = &mut scores.as_flattened_mut()[from..];
             product(isa, &q[..n], &parts.keys[from..], scores, BLOCK, to - from);
@@ -462,28 +462,42 @@ impl<const N: usize> Kernel for Dots<'_, N> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
+        // What is multiplied at once has to fit the registers.
+        if I::REGISTERS >= 16 { self.by::<I, 2>(isa) } else { self.by::<I, 1>(isa) }
+    }
+}
+
+impl<const N: usize> Dots<'_, N> {
+    /// `P` positions at a time.
+    #[inline(always)]
+    fn by<I: Isa, const P: usize>(self, isa: I) {
         let Self { q, keys, stride, scores, lanes } = self;
         let width = q[0].len();
-        for p in (0..lanes.len()).step_by(2) {
-            // A last position alone is multiplied twice.
-            let pair = [p, (p + 1).min(lanes.len() - 1)];
-            let keys = [&keys[pair[0] * stride..][..width], &keys[pair[1] * stride..][..width]];
-            let mut sums = [[isa.zero(); 2]; N];
+        let last = lanes.len() - 1;
+        for p in (0..lanes.len()).step_by(P) {
+            // The last positions may be multiplied again.
+            let positions: [usize; P] = array::from_fn(|j| (p + j).min(last));
+            let keys = positions.map(|p| &keys[p * stride..][..width]);
+            let mut sums = [[isa.zero(); P]; N];
             for c in (0..width / 8 * 8).step_by(8) {
-                let k = [isa.load(eight(keys[0], c)), isa.load(eight(keys[1], c))];
+                let mut k = [isa.zero(); P];
+                for j in 0..P {
+                    k[j] = isa.load(eight(keys[j], c));
+                }
                 for i in 0..N {
                     let q = isa.load(eight(q[i], c));
-                    sums[i][0] = isa.mul_add(q, k[0], sums[i][0]);
-                    sums[i][1] = isa.mul_add(q, k[1], sums[i][1]);
+                    for j in 0..P {
+                        sums[i][j] = isa.mul_add(q, k[j], sums[i][j]);
+                    }
                 }
             }
             for i in 0..N {
-                for (j, p) in pair.into_iter().enumerate() {
+                for j in 0..P {
                     let mut sum = isa.sum(sums[i][j]);
                     for c in width / 8 * 8..width {
                         sum += q[i][c] * keys[j][c];
                     }
-                    scores[i][lanes.start + p] = sum;
+                    scores[i][lanes.start + positions[j]] = sum;
                 }
             }
         }
@@ -529,16 +543,13 @@ impl<const N: usize> Kernel for Product<'_, N> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) -> usize {
         let Self { a, b, out, stride, width } = self;
-        let wide = if I::REGISTERS >= 32 { 4 } else { 2 };
         let mut column = 0;
         while column < width {
             let (b, out) = (&b[column..], &mut out[column..]);
-            column += if width - column < 8 * wide {
-                columns::<I, N, 1>(isa, a, b, out, stride)
-            } else if I::REGISTERS >= 32 {
-                columns::<I, N, 4>(isa, a, b, out, stride)
-            } else {
-                columns::<I, N, 2>(isa, a, b, out, stride)
+            column += match (width - column) / 8 {
+                4.. if I::REGISTERS >= 32 => columns::<I, N, 4>(isa, a, b, out, stride),
+                2.. if I::REGISTERS < 32 => columns::<I, N, 2>(isa, a, b, out, stride),
+                _ => columns::<I, N, 1>(isa, a, b, out, stride),
             };
         }
         N

@@ -1,5 +1,7 @@
 //! WebAssembly's 128-bit vectors: two hold each vector type.
 
+use core::hint::black_box;
+
 use super::narrow::{Narrow, ProductsKernel};
 use super::side_by_side::{DotsKernel, SideBySide};
 use super::wasm::*;
@@ -9,6 +11,7 @@ use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
 use crate::ops::ternary::{self, Ternary};
 use crate::ops::{eight, narrow};
+use crate::quant::float16;
 
 /// 128-bit vectors. A module that has them does not load without them, so the type itself is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +69,32 @@ fn load_floats(x: &[f32]) -> v128 {
     unsafe { v128_load(x.as_ptr().cast()) }
 }
 
-/// Four halves, in 32-bit lanes, as floats: their bits move to a float's places, which leaves the exponent 112 too low.
+/// What [`widen_finite`] needs: the places of sign, exponent and fraction, and 2^112.
 #[inline(always)]
-fn widen(halves: v128) -> v128 {
-    let sign = u32x4_shl(v128_and(halves, u32x4_splat(0x8000)), 16);
-    let magnitude = u32x4_shl(v128_and(halves, u32x4_splat(0x7fff)), 13);
-    let finite = f32x4_mul(magnitude, f32x4_splat(f32::from_bits((127 + 112) << 23)));
-    let special = v128_and(u32x4_ge(magnitude, u32x4_splat(0x7c00 << 13)), u32x4_splat(0x7f80_0000));
-    v128_or(v128_or(finite, special), sign)
+fn widening() -> Pair {
+    [u32x4_splat(0x8fff_e000), f32x4_splat(f32::from_bits((127 + 112) << 23))]
+}
+
+/// Four halves, in the upper halves of 32-bit lanes, as floats. What is infinite or no number becomes a number from 65536.
+#[inline(always)]
+fn widen_finite(upper: v128, [places, power]: Pair) -> v128 {
+    // Bits move to a float's places, and copies of the sign go. That leaves the exponent 112 too low.
+    f32x4_mul(v128_and(i32x4_shr(upper, 3), places), power)
+}
+
+/// The same, exactly.
+#[inline(always)]
+fn widen(upper: v128) -> v128 {
+    let finite = widen_finite(upper, widening());
+    let special = f32x4_ge(f32x4_abs(finite), f32x4_splat(65536.0));
+    v128_or(finite, v128_and(special, u32x4_splat(0x7f80_0000)))
+}
+
+/// Eight 16-bit lanes as upper halves of 32-bit lanes.
+#[inline(always)]
+fn upper_halves(v: v128) -> Pair {
+    let zero = i16x8_splat(0);
+    [i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(zero, v), i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(zero, v)]
 }
 
 /// To memory.
@@ -166,6 +187,8 @@ impl Isa for Simd128 {
     type F32x8 = Pair;
     type I32x8 = Pair;
     type I8x32 = Pair;
+
+    const REGISTERS: usize = 8;
 
     #[inline(never)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -276,19 +299,38 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn widen_f16(self, bits: [u16; 8]) -> Pair {
-        let bits = eight(bits);
-        [widen(u32x4_extend_low_u16x8(bits)), widen(u32x4_extend_high_u16x8(bits))]
+        each(upper_halves(eight(bits)), widen)
+    }
+
+    #[inline(always)]
+    fn decode_f16(self, halves: &[[u8; 2]], to: &mut [f32]) {
+        assert_eq!(halves.len(), to.len());
+        // Engines make constants anew wherever they are used, but not what the compiler does not know.
+        let (widening, special) = (each(widening(), black_box), black_box(u16x8_splat(0x7c00)));
+        let ((x, _), (to, to_rest)) = (halves.as_flattened().as_chunks::<16>(), to.as_chunks_mut::<8>());
+        for (x, to) in x.iter().zip(to) {
+            let x = load(x);
+            let upper = upper_halves(x);
+            let floats = if v128_any_true(i16x8_eq(v128_and(x, special), special)) {
+                each(upper, widen)
+            } else {
+                each(upper, |upper| widen_finite(upper, widening))
+            };
+            self.store(floats, to);
+        }
+        for (x, to) in halves[x.len() * 8..].iter().zip(to_rest) {
+            *to = float16::f16_to_f32(u16::from_le_bytes(*x));
+        }
     }
 
     #[inline(always)]
     fn narrow_f16(self, v: Pair) -> [u16; 8] {
-        self.to_array(v).map(crate::quant::float16::f32_to_f16)
+        self.to_array(v).map(float16::f32_to_f16)
     }
 
     #[inline(always)]
     fn widen_bf16(self, bits: [u16; 8]) -> Pair {
-        let bits = eight(bits);
-        [u32x4_shl(u32x4_extend_low_u16x8(bits), 16), u32x4_shl(u32x4_extend_high_u16x8(bits), 16)]
+        upper_halves(eight(bits))
     }
 
     #[inline(always)]
@@ -470,11 +512,7 @@ impl Narrow for Simd128 {
     fn four_halves(self, bits: &[u8; 8]) -> v128 {
         // SAFETY: 8 bytes are read of 8; any alignment will do.
         let halves = unsafe { v128_load64_zero(bits.as_ptr().cast()) };
-        let upper = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(i16x8_splat(0), halves);
-        // Sign, exponent and fraction move to a float's places; copies of the sign go. That leaves the exponent 112
-        // too low.
-        let low = v128_and(i32x4_shr(upper, 3), u32x4_splat(0x8fff_e000));
-        f32x4_mul(low, f32x4_splat(f32::from_bits((127 + 112) << 23)))
+        widen_finite(upper_halves(halves)[0], widening())
     }
 
     #[inline(always)]
