@@ -1,5 +1,6 @@
 //! Packs what tokenizers ask of Unicode: tables that know more are 85 KB of a module for browsers.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::{env, fs};
 
@@ -9,34 +10,77 @@ use unicode_normalization::char::decompose_canonical;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let out = env::var_os("OUT_DIR").expect("cargo says where");
-    let tables = categories() + &first_parts();
+    let tables = categories() + &first_parts() + &lower_cases();
     fs::write(Path::new(&out).join("unicode.rs"), tables).expect("cargo's folder takes it");
 }
 
-/// Of every 256 characters the number of a block; the blocks, two categories in a byte.
-fn categories() -> String {
-    let (mut index, mut blocks) = (Vec::new(), Vec::new());
-    for start in (0..=u32::from(char::MAX)).step_by(256) {
-        let category = |at| char::from_u32(start + at).map_or(OTHER, category);
-        let block: Vec<u8> = (0..128).map(|i| category(2 * i) | category(2 * i + 1) << 4).collect();
-        index.push(blocks.iter().position(|known| *known == block).unwrap_or(blocks.len()));
-        if index.last() == Some(&blocks.len()) {
-            blocks.push(block);
-        }
-    }
-    let (n, n_blocks) = (index.len(), blocks.len());
-    format!("static INDEX: [u8; {n}] = {index:?};\nstatic BLOCKS: [[u8; 128]; {n_blocks}] = {blocks:?};\n")
+/// A table's text.
+fn table(name: &str, kind: &str, items: &[impl Debug]) -> String {
+    format!("static {name}: [{kind}; {}] = {items:?};\n", items.len())
 }
 
-/// Pairs of a character and the first of its decomposition, where that is another. Hangul follows a rule.
+/// Of every 512 characters the number of a row, of 32 numbers of blocks, of 16 categories, two in a byte.
+fn categories() -> String {
+    let codes: Vec<u32> = (0..=u32::from(char::MAX)).collect();
+    let category = |&code: &u32| char::from_u32(code).map_or(OTHER, category);
+    let pairs: Vec<u8> = codes.chunks(2).map(|pair| category(&pair[0]) | category(&pair[1]) << 4).collect();
+    let (blocks, numbers) = distinct(&pairs, 8);
+    let (rows, index) = distinct(&numbers, 32);
+    table("INDEX", "u8", &index) + &table("ROWS", "[u16; 32]", &rows) + &table("BLOCKS", "[u8; 8]", &blocks)
+}
+
+/// The distinct pieces of a length in `all`, and of every piece which of those it is.
+fn distinct<T: PartialEq>(all: &[T], length: usize) -> (Vec<&[T]>, Vec<usize>) {
+    let mut pieces: Vec<&[T]> = Vec::new();
+    let number = |piece| {
+        pieces.iter().position(|known| *known == piece).unwrap_or_else(|| {
+            pieces.push(piece);
+            pieces.len() - 1
+        })
+    };
+    let numbers = all.chunks(length).map(number).collect();
+    (pieces, numbers)
+}
+
+/// Where a character is not the first of its decomposition, that one, in three bytes; and of every run of such neighbours
+/// the first and its place in that list. Hangul follows a rule.
 fn first_parts() -> String {
-    let mut pairs = Vec::new();
+    let (mut runs, mut parts) = (Vec::new(), Vec::new());
+    let mut end = 0;
     for c in ('\0'..=char::MAX).filter(|c| !('가'..='힣').contains(c)) {
         let mut first = None;
         decompose_canonical(c, |part| first = first.or(Some(part)));
-        pairs.extend(first.filter(|&first| first != c).map(|first| (u32::from(c), u32::from(first))));
+        let (code, Some(first)) = (u32::from(c), first.filter(|&first| first != c)) else { continue };
+        if code != end {
+            runs.push((code, parts.len()));
+        }
+        end = code + 1;
+        let [low, middle, high, _] = u32::from(first).to_le_bytes();
+        parts.push([low, middle, high]);
     }
-    format!("static FIRST_PARTS: [(u32, u32); {}] = {pairs:?};\n", pairs.len())
+    table("FIRST_RUNS", "(u32, u16)", &runs) + &table("FIRST_PARTS", "[u8; 3]", &parts)
+}
+
+/// Runs of capitals that are as far from their small letters: the first, its small letter, how far behind the first the last is,
+/// and whether all up to there are capitals (1) or every second (2). ASCII and `İ`, whose small letter is two characters, are not
+/// among them.
+fn lower_cases() -> String {
+    let mut runs: Vec<(u32, u32, u32, u32)> = Vec::new();
+    for c in '\u{80}'..=char::MAX {
+        let mut small = c.to_lowercase();
+        let (Some(small), None) = (small.next().filter(|&small| small != c), small.next()) else { continue };
+        let (code, small) = (u32::from(c), u32::from(small));
+        match runs.last_mut() {
+            Some((first, its_small, last, step))
+                if small.wrapping_sub(*its_small) == code - *first
+                    && (code - *first == *last + *step || *last == 0 && code - *first == 2) =>
+            {
+                (*last, *step) = (code - *first, code - *first - *last);
+            }
+            _ => runs.push((code, small, 0, 1)),
+        }
+    }
+    table("LOWER_CASES", "(u32, u32, u16, u16)", &runs)
 }
 
 const OTHER: u8 = 8;

@@ -502,7 +502,7 @@ fn added(file: &File, key: &str, default: bool, id: Option<u32>) -> Result<Optio
 
 /// Which special tokens swallow white space. Files do not say; the models are known by name, as in llama.cpp.
 fn strip(file: &File, vocab: &Vocab) -> Result<Strip> {
-    let name = file.str("general.name")?.unwrap_or_default().to_lowercase();
+    let name = file.str("general.name")?.unwrap_or_default().to_ascii_lowercase();
     let arch = file.str("general.architecture")?.unwrap_or_default();
     let pre = file.str(pre::KEY)?.unwrap_or_default();
     let has = |text: &str, parts: &[&str]| parts.iter().any(|part| text.contains(part));

@@ -72,7 +72,7 @@ const BGE: &[Task] = &[
 
 /// The tasks of a model, by its architecture or, where that is everybody's, by its name.
 pub(super) fn of(model: &Model) -> &'static [Task] {
-    let name = model.file().str("general.name").ok().flatten().unwrap_or_default().to_lowercase();
+    let name = model.file().str("general.name").ok().flatten().unwrap_or_default().to_ascii_lowercase();
     match model.plan().arch.as_str() {
         "gemma-embedding" => EMBEDDING_GEMMA,
         "nomic-bert" => NOMIC,

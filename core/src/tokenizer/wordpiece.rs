@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use super::pre::class::{Class, class};
 use super::table::Hasher;
-use super::unicode::{Category, first_part};
+use super::unicode::{Category, first_part, push_lower};
 use super::vocab::Vocab;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gguf::File;
@@ -122,7 +122,7 @@ impl Words<'_> {
             self.word.push('▁');
         }
         match self.piece.case {
-            Case::Lower => self.word.extend(c.to_lowercase()),
+            Case::Lower => push_lower(c, &mut self.word),
             Case::Keep => self.word.push(c),
         }
         if alone {
