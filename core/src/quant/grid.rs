@@ -30,17 +30,12 @@ pub const ZERO_1: i8 = 8;
 /// `POINTS` points of `DIMS` levels each.
 #[derive(Debug)]
 pub struct Grid<const POINTS: usize, const DIMS: usize> {
-    /// The levels of each point, for whoever decodes.
+    /// The levels of each point.
     points: [[u8; DIMS]; POINTS],
-    /// The digits of each point, the first in the lowest bits, for whoever searches.
-    digits: [u16; POINTS],
     levels: &'static [u8],
 }
 
 impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
-    /// Bits per digit: 8 digits of 2 bits or 4 digits of 4.
-    const BITS: usize = 16 / DIMS;
-
     /// Reads the distances between the points' numbers.
     ///
     /// # Panics
@@ -48,7 +43,7 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
     pub(super) const fn new(distances: &str, levels: &'static [u8]) -> Self {
         let distances = distances.as_bytes();
         let base = levels.len();
-        let (mut points, mut digits) = ([[0; DIMS]; POINTS], [0; POINTS]);
+        let mut points = [[0; DIMS]; POINTS];
         let (mut at, mut next, mut n) = (0, 0, 0);
         while at < distances.len() {
             next += (distances[at] - b'#') as usize;
@@ -56,7 +51,6 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
                 let (mut rest, mut dim) = (next, 0);
                 while dim < DIMS {
                     points[n][dim] = levels[rest % base];
-                    digits[n] |= ((rest % base) << (dim * Self::BITS)) as u16;
                     rest /= base;
                     dim += 1;
                 }
@@ -66,7 +60,7 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
             at += 1;
         }
         assert!(n == POINTS, "a grid has as many points as it says");
-        Self { points, digits, levels }
+        Self { points, levels }
     }
 
     /// Writes the levels of a point; `index` counts modulo `POINTS`.
@@ -98,6 +92,28 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
         let point = core::array::from_fn(level);
         self.points.iter().position(|&p| p == point).unwrap_or(0) as u16
     }
+}
+
+/// A grid for whoever searches it.
+pub(super) struct Finder<const POINTS: usize, const DIMS: usize> {
+    grid: &'static Grid<POINTS, DIMS>,
+    /// The digits of each point, the first in the lowest bits.
+    digits: [u16; POINTS],
+}
+
+impl<const POINTS: usize, const DIMS: usize> Finder<POINTS, DIMS> {
+    /// Bits per digit: 8 digits of 2 bits or 4 digits of 4.
+    const BITS: usize = 16 / DIMS;
+
+    /// Little beside the search of a block. Kept with the grid, digits would be 9 KB of a module that finds nothing.
+    pub(super) fn new(grid: &'static Grid<POINTS, DIMS>) -> Self {
+        let digit = |level| grid.levels.iter().position(|&known| known == level).unwrap_or(0);
+        let digits = |point: &[u8; DIMS]| {
+            let digits = point.iter().enumerate().map(|(dim, &level)| digit(level) << (dim * Self::BITS));
+            digits.sum::<usize>() as u16
+        };
+        Self { grid, digits: core::array::from_fn(|i| digits(&grid.points[i])) }
+    }
 
     /// The point nearest to `x` under a scale, and the weighted squared error.
     ///
@@ -108,7 +124,7 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
         for (dim, (x, weight)) in x.iter().zip(weights).enumerate() {
             let costs = &mut costs[dim / (DIMS / 2)];
             let bit = dim % (DIMS / 2) * Self::BITS;
-            for (digit, &level) in self.levels.iter().enumerate().rev() {
+            for (digit, &level) in self.grid.levels.iter().enumerate().rev() {
                 let off = x - scale * (f32::from(level) + shift);
                 let (below, same) = costs.split_at_mut(digit << bit);
                 // Digit 0 comes last and adds to the bytes of the dimensions before in their own place.
@@ -144,7 +160,7 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
                 let x = core::array::from_fn(|i| if minus[at + i] { -x[at + i] } else { x[at + i] });
                 let (index, cost) = self.nearest(&x, &weights[at..], scale, 0.0);
                 error += cost;
-                self.point(index, &mut q[at..at + DIMS]);
+                self.grid.point(index, &mut q[at..at + DIMS]);
             }
             for (q, minus) in q.iter_mut().zip(minus) {
                 *q = if minus { -*q } else { *q };
@@ -173,7 +189,7 @@ impl<const POINTS: usize, const DIMS: usize> Grid<POINTS, DIMS> {
                     let x = core::array::from_fn(|i| x[i]);
                     let (index, more) = self.nearest(&x, &weights[at..], scale, f32::from(shift - ZERO_1));
                     cost += more;
-                    self.point(index, &mut tried[at..at + DIMS]);
+                    self.grid.point(index, &mut tried[at..at + DIMS]);
                 }
                 if cost < least {
                     least = cost;

@@ -6,7 +6,7 @@
 //! ```
 
 use super::float16::{f16_to_f32, f32_to_f16};
-use super::grid;
+use super::grid::{self, Finder};
 use super::iq1_s::{GRID, REACH, odd_eighths};
 use super::search::weights;
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
@@ -49,8 +49,9 @@ impl Format for IQ1_M {
     #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let multipliers: [f32; 8] = core::array::from_fn(|s| odd_eighths(s as u8));
+        let finder = Finder::new(&GRID);
         let snap =
-            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| GRID.snap_shifted(8, x, weights, scale, q);
+            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| finder.snap_shifted(8, x, weights, scale, q);
         let found = grid::search(x, weights(importance), Self::GROUP, REACH, &multipliers, snap);
         out.fill(0);
         let mut upper = [0; 32];

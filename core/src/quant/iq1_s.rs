@@ -7,7 +7,7 @@
 //! integers, [`Quantized::integers`] gives 8 times the bracket, and [`Quantized::scales`] an 8th of the rest.
 
 use super::float16::{read_f16, write_f16};
-use super::grid::{self, Grid, LEVELS_1, ZERO_1};
+use super::grid::{self, Finder, Grid, LEVELS_1, ZERO_1};
 use super::search::weights;
 use super::{Format, Quantized, decode_groups, meets_integers};
 use crate::ops::integers::{Lanes, Sign, half, part};
@@ -78,8 +78,9 @@ impl Format for IQ1_S {
     #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let multipliers: [f32; 8] = core::array::from_fn(|s| odd_eighths(s as u8));
+        let finder = Finder::new(&GRID);
         let snap =
-            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| GRID.snap_shifted(32, x, weights, scale, q);
+            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| finder.snap_shifted(32, x, weights, scale, q);
         let found = grid::search(x, weights(importance), Self::GROUP, REACH, &multipliers, snap);
         write_f16(out, 0, found.scale);
         let (points, words) = out[POINTS..].split_at_mut(WORDS - POINTS);

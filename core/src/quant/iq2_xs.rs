@@ -6,7 +6,7 @@
 //! 256 weights, `scale * (s + 0.5) / 4 * level`, a scale per 16, low bits first. See [`super::grid`].
 
 use super::float16::{read_f16, write_f16};
-use super::grid::{self, Grid, LEVELS_2, Signs};
+use super::grid::{self, Finder, Grid, LEVELS_2, Signs};
 use super::search::weights;
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
 use crate::ops::integers::{Lanes, Sign, half, part};
@@ -46,8 +46,9 @@ impl Format for IQ2_XS {
     #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let multipliers: [f32; 16] = core::array::from_fn(|s| grid::quarters(s as u8));
+        let finder = Finder::new(&GRID);
         let snap =
-            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| GRID.snap(Signs::Even, x, weights, scale, q);
+            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| finder.snap(Signs::Even, x, weights, scale, q);
         let found = grid::search(x, weights(importance), Self::GROUP, GRID.reach(), &multipliers, snap);
         out.fill(0);
         write_f16(out, 0, found.scale);

@@ -7,7 +7,7 @@
 //! [`super::grid`].
 
 use super::float16::{read_f16, write_f16};
-use super::grid::{self, Grid, LEVELS_3_S, Signs};
+use super::grid::{self, Finder, Grid, LEVELS_3_S, Signs};
 use super::search::weights;
 use super::{Format, Quantized, decode_groups, meets_integers, planes};
 use crate::ops::integers::{Lanes, Sign, half, part};
@@ -59,8 +59,9 @@ impl Format for IQ3_S {
     #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let multipliers: [f32; 16] = core::array::from_fn(|s| odd(s as u8));
+        let finder = Finder::new(&GRID);
         let snap =
-            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| GRID.snap(Signs::Free, x, weights, scale, q);
+            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| finder.snap(Signs::Free, x, weights, scale, q);
         let found = grid::search(x, weights(importance), Self::GROUP, GRID.reach(), &multipliers, snap);
         out.fill(0);
         write_f16(out, 0, found.scale);

@@ -6,7 +6,7 @@
 //! 256 weights, `scale * (s + 0.5) / 2 * level`, a scale per 32. See [`super::grid`].
 
 use super::float16::{read_f16, write_f16};
-use super::grid::{self, Grid, LEVELS_3_XXS, Signs};
+use super::grid::{self, Finder, Grid, LEVELS_3_XXS, Signs};
 use super::search::weights;
 use super::{Format, Quantized, decode_groups, meets_integers};
 use crate::ops::integers::{Lanes, Sign, half, part};
@@ -58,8 +58,9 @@ impl Format for IQ3_XXS {
     #[inline(always)]
     fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let multipliers: [f32; 16] = core::array::from_fn(|s| halves(s as u8));
+        let finder = Finder::new(&GRID);
         let snap =
-            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| GRID.snap(Signs::Even, x, weights, scale, q);
+            |x: &[f32], weights: &[f32], scale, q: &mut [i8]| finder.snap(Signs::Even, x, weights, scale, q);
         let found = grid::search(x, weights(importance), Self::GROUP, GRID.reach(), &multipliers, snap);
         write_f16(out, 0, found.scale);
         for (point, q) in out[POINTS..WORDS].iter_mut().zip(found.q.chunks_exact(4)) {
