@@ -23,8 +23,8 @@ pub use candidates::Candidate;
 pub use options::{Mirostat, Options, SamplerKind};
 
 use crate::error::Result;
-use crate::order::sorted_below;
-use candidates::{at_share, by_logit, clean, gather, gather_capacity, sort};
+use crate::order::{sort, sorted_below};
+use candidates::{at_share, by_logit, clean, gather, gather_capacity};
 use history::{Dry, History, Penalties};
 use random::Random;
 

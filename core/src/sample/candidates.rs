@@ -10,6 +10,8 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use crate::order::{Order, sort, split};
+
 /// A token and its logit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
@@ -22,19 +24,6 @@ pub struct Candidate {
 /// The best first; equals by id.
 pub fn by_logit(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
-}
-
-/// Which of two candidates comes first.
-type Order<'a> = &'a dyn Fn(&Candidate, &Candidate) -> Ordering;
-
-/// Sorts candidates. Like [`split`] it is compiled once: each of the standard library's own is 15 KB of a module.
-pub fn sort(candidates: &mut [Candidate], order: Order<'_>) {
-    candidates.sort_unstable_by(order);
-}
-
-/// Moves the first `n` in `order` to the front, the last of them behind the others.
-pub fn split(candidates: &mut [Candidate], n: usize, order: Order<'_>) {
-    candidates.select_nth_unstable_by(n - 1, order);
 }
 
 /// A logit as a model gave it: NaN is minus infinity, plus infinity the largest number, and zero has no sign.
@@ -177,7 +166,7 @@ pub fn typical_p(candidates: &mut Vec<Candidate>, p: f32, min_keep: usize) {
 /// Sorts no more than it has to: the nucleus of a large vocabulary is mostly a few dozen tokens.
 fn keep_until(
     candidates: &mut Vec<Candidate>,
-    order: Order<'_>,
+    order: Order<'_, Candidate>,
     mut enough: impl FnMut(usize, &Candidate) -> bool,
 ) {
     let mut sorted = 0;

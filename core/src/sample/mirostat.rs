@@ -4,8 +4,9 @@
 
 use alloc::vec::Vec;
 
-use super::candidates::{Candidate, Softmax, by_logit, sort, split, top_k};
+use super::candidates::{Candidate, Softmax, by_logit, top_k};
 use super::options::Mirostat;
+use crate::order::{sort, split};
 
 /// How many of the best candidates the first version estimates the Zipf exponent from.
 const ESTIMATED: usize = 100;

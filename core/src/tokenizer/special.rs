@@ -13,7 +13,7 @@ use core::cmp::Reverse;
 
 use super::vocab::{Kind, Vocab};
 use super::{GUARD, ParseSpecial};
-use crate::order::{sort_few, sort_numbers};
+use crate::order::{sort, sort_few};
 
 const GUARD_BYTES: &[u8] = {
     const BYTES: [u8; 3] = {
@@ -62,7 +62,7 @@ impl Specials {
                 && core::str::from_utf8(vocab.name(id)).is_ok()
         };
         let mut sorted: Vec<u32> = (0..vocab.len() as u32).filter(looked_for).collect();
-        sort_numbers(&mut sorted, &|a, b| vocab.name(a).cmp(vocab.name(b)));
+        sort(&mut sorted, &|&a, &b| vocab.name(a).cmp(vocab.name(b)));
         let start = |byte: usize| sorted.partition_point(|&id| usize::from(vocab.name(id)[0]) < byte) as u32;
         let by_first = (0..=256).map(start).collect();
         Self { sorted, by_first, strip }
