@@ -233,6 +233,7 @@ impl LayerCache {
 
 /// A buffer of `n` zeros, or an error instead of an abort when there is no memory for it. Where the system hands out
 /// zeros, they take neither time nor memory before they are used.
+#[inline(never)]
 pub(crate) fn zeroed<T: Zeroable>(n: usize) -> Result<Vec<T>> {
     let zeros = try_zeroed_slice_box(n).map_err(|()| no_memory(n.saturating_mul(size_of::<T>())))?;
     Ok(zeros.into_vec())

@@ -58,12 +58,16 @@ pub struct Error {
 
 impl Error {
     /// An error that points nowhere yet.
+    #[cold]
+    #[inline(never)]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), at: At::Nowhere }
     }
 
     /// The same error, pointing at a byte of the file.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn at_offset(mut self, offset: u64) -> Self {
         self.at = At::Offset(offset);
         self
@@ -71,6 +75,8 @@ impl Error {
 
     /// The same error, pointing at a metadata key.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn at_key(mut self, key: impl Into<String>) -> Self {
         self.at = At::Key(key.into());
         self
@@ -78,6 +84,8 @@ impl Error {
 
     /// The same error, pointing at a tensor.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn at_tensor(mut self, tensor: impl Into<String>) -> Self {
         self.at = At::Tensor(tensor.into());
         self
