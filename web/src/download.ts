@@ -141,11 +141,7 @@ async function mismatch(shelf?: Shelf): Promise<never> {
 class Keeper {
   /** The part that is written. */
   private part: Writing | undefined;
-  /** The one behind it. Opening one takes as long as some hundred KB, so it begins early. */
-  private next: Promise<Writing> | undefined;
   private filled = 0;
-  /** The entry is written. */
-  private noted: Promise<void> | undefined;
   private gaveUp = false;
 
   private constructor(
@@ -164,9 +160,7 @@ class Keeper {
       if (missing > quota - usage) {
         throw new MoteError('quota', `the file takes ${missing} bytes more, and the browser's storage has ${quota - usage} left`);
       }
-      const keeper = new Keeper(shelf, parts, { url: shelf.url, size, version, complete: false, used: Date.now() }, required);
-      keeper.open(parts);
-      return keeper;
+      return new Keeper(shelf, parts, { url: shelf.url, size, version, complete: false, used: Date.now() }, required);
     } catch (error) {
       if (required) throw MoteError.from(error, 'quota');
       return undefined;
@@ -196,32 +190,19 @@ class Keeper {
 
   /** Nothing more comes. A part that was begun is too short to be there; without others, nothing is. */
   async drop(): Promise<void> {
-    const open = [this.part, await this.next?.catch(() => undefined)];
-    this.part = this.next = undefined;
-    open.forEach((part) => part?.drop());
-    await this.noted?.catch(() => {});
+    if (!this.part) return;
+    this.part.drop();
+    this.part = undefined;
     if (this.parts === 0) await this.shelf.delete().catch(() => {});
   }
 
-  /** Begins to open a part, if the file has it. */
-  private open(n: number): void {
-    if (n * PART >= this.entry.size) return;
-    this.next = this.shelf.keep(n);
-    this.next.catch(() => {}); // Told when its turn comes.
-  }
-
+  /** One after the other: Chromium sometimes stands still when a handle writes while another file is being opened. */
   private async begin(): Promise<Writing> {
-    if (this.parts === 0) {
-      this.noted = this.shelf.note(this.entry);
-      this.noted.catch(() => {});
-    }
-    const part = await this.next!;
-    this.open(this.parts + 1);
-    return part;
+    if (this.parts === 0) await this.shelf.note(this.entry);
+    return this.shelf.keep(this.parts);
   }
 
   private async end(): Promise<void> {
-    await this.noted;
     await this.part?.end();
     this.part = undefined;
     this.parts += 1;
