@@ -18,6 +18,9 @@ type Piece = { bytes: Uint8Array; phase: Progress['phase'] };
 /** Milliseconds before each new attempt. A piece that arrives forgives all that failed before. */
 const PATIENCE = [250, 1000, 2000, 4000, 8000];
 
+/** How long the browser's storage may take for one thing, in milliseconds: Chromium's stands still for ever at times. */
+const STORAGE_PATIENCE = 10_000;
+
 export async function download(url: string, options: Options): Promise<Opened> {
   const files = options.cache === false || !/^https?:/.test(url) ? undefined : await store();
   if (!files) {
@@ -199,7 +202,9 @@ class Keeper {
   /** One after the other: Chromium sometimes stands still when a handle writes while another file is being opened. */
   private async begin(): Promise<Writing> {
     if (this.parts === 0) await this.shelf.note(this.entry);
-    return this.shelf.keep(this.parts);
+    const part = await this.shelf.keep(this.parts);
+    if (this.gaveUp) part.drop();
+    return part;
   }
 
   private async end(): Promise<void> {
@@ -209,17 +214,23 @@ class Keeper {
     this.filled = 0;
   }
 
-  /** The estimate of free space is only an estimate. */
+  /** The estimate of free space is only an estimate, and storage may not answer. */
   private async trying(write: () => Promise<void>): Promise<void> {
     try {
-      await write();
+      await inTime(write());
     } catch (error) {
       this.gaveUp = true;
-      await this.drop();
-      await this.shelf.delete().catch(() => {});
+      await inTime(this.drop().then(() => this.shelf.delete())).catch(() => {});
       if (this.required) throw MoteError.from(error, 'quota');
     }
   }
+}
+
+async function inTime(work: Promise<void>): Promise<void> {
+  const error = new MoteError('environment', `the browser's storage has not answered for ${STORAGE_PATIENCE / 1000} seconds`);
+  let timer: ReturnType<typeof setTimeout>;
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(reject, STORAGE_PATIENCE, error)));
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 /** A file at a server, read from `start`. */

@@ -236,6 +236,19 @@ inBrowsers(async (test) => {
     assert.deepEqual([got.name, got.list, got.required.code], ['tales-2M', [], 'quota']);
   });
 
+  await test('storage that never answers does not hold up a model, and what must be kept is an error', async (context) => {
+    const page = await blank(context, server.origin);
+    const got = await page.evaluate(async (url) => {
+      FileSystemFileHandle.prototype.createWritable = () => new Promise(() => {});
+      const other = outcome(motelm.Mote.load(`${url}?must`, { worker: false, cache: 'required' }));
+      const mote = await motelm.Mote.load(url, { worker: false });
+      return { name: mote.info.name, required: await other };
+    }, TALES);
+    assert.equal(got.name, 'tales-2M');
+    assert.equal(got.required.code, 'environment');
+    assert.match(got.required.message, /storage has not answered for 10 seconds/);
+  });
+
   await test('the Cache API keeps files where there is no private file system', async (context) => {
     const page = await blank(context, server.origin);
     const got = await page.evaluate(async (url) => {
