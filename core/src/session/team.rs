@@ -6,7 +6,7 @@
 
 /// Tokens before the other way is tried for the first time, and the most there are between two tries: every try that
 /// changes nothing doubles them.
-const WAIT: (u32, u32) = (32, 256);
+const WAIT: (u32, u32) = (8, 256);
 
 /// Tokens of a try. Their mean counts: where a core is busy, most tokens are fast with all threads, and some wait long.
 const TRY: usize = 8;
@@ -129,6 +129,6 @@ mod tests {
     fn what_makes_no_difference_changes_nothing() {
         let mut team = Team::new();
         let tries = run(&mut team, 1000, [1000, 990]);
-        assert!(tries <= 6 * TRY, "{tries} tokens alone");
+        assert!(tries <= 8 * TRY, "{tries} tokens alone");
     }
 }
