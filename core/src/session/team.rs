@@ -4,12 +4,12 @@
 //! handing each step over only costs; no system tells that beforehand. But one token is as much work as the next: so
 //! tokens are timed, and now and then some are done the other way, whose times decide whether more are.
 
-/// Tokens before the other way is tried for the first time, and the most there are between two tries: every try that
-/// changes nothing doubles them.
-const WAIT: (u32, u32) = (8, 256);
-
 /// Tokens of a try. Their mean counts: where a core is busy, most tokens are fast with all threads, and some wait long.
 const TRY: usize = 8;
+
+/// Tokens before the other way is tried for the first time, as many as it is compared with, and the most there are between
+/// two tries: every try that changes nothing doubles them.
+const WAIT: (u32, u32) = (TRY as u32, 256);
 
 pub(super) struct Team {
     /// The usual way: the caller's thread alone.
