@@ -26,14 +26,17 @@ export const cache = {
   async list(): Promise<CachedFile[]> {
     const kept = await store();
     if (!kept) return [];
-    const files = (await Shelf.all(kept)).map(({ entry: { url, size, complete, used }, stored }) => ({ url, size, stored, complete, lastUsed: new Date(used) }));
+    const files = (await Shelf.all(kept)).map(({ entry: { url, size, used }, stored }) => ({ url, size, stored, complete: stored === size, lastUsed: new Date(used) }));
     return files.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
   },
 
   /** Whether a file is here, all of it. */
   async has(url: Address): Promise<boolean> {
     const kept = await store();
-    return kept !== undefined && ((await (await Shelf.of(kept, address(url))).entry())?.complete ?? false);
+    if (!kept) return false;
+    const shelf = await Shelf.of(kept, address(url));
+    const entry = await shelf.entry();
+    return entry !== undefined && (await shelf.stored(entry)) === entry.size;
   },
 
   /** Downloads a file without loading it; fails when there is no room. */

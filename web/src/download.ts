@@ -1,5 +1,5 @@
 /**
- * A file from a URL, through the cache: parts that are kept already come first, the rest over the network.
+ * A file from a URL, through the cache: what is kept already comes first, the rest over the network.
  *
  * A connection that breaks is taken up where it broke. A file that changed at the server is begun anew, as long as
  * nothing of it was handed out.
@@ -9,7 +9,7 @@ import { Reading } from './reading.js';
 import { Sha256 } from './sha256.js';
 import { type Entry, Shelf } from './shelf.js';
 import type { Opened, Room } from './source.js';
-import { PART, type Writing, store } from './store.js';
+import { type Writing, store } from './store.js';
 import type { FetchOptions, Progress } from './types.js';
 
 type Options = Pick<FetchOptions, 'headers' | 'sha256' | 'cache'> & { signal: AbortSignal; headerOnly?: boolean; room?: Room };
@@ -17,6 +17,13 @@ type Piece = { bytes: Uint8Array; phase: Progress['phase'] };
 
 /** Milliseconds before each new attempt. A piece that arrives forgives all that failed before. */
 const PATIENCE = [250, 1000, 2000, 4000, 8000];
+
+/** How long after its last byte a file is closed, in milliseconds: that stops a worker for up to half a second in Chromium, and
+ * a first token comes before. */
+const CLOSING = 500;
+
+/** Bytes that may wait for their file to be opened. */
+const EARLY = 2 << 20;
 
 /** How long the browser's storage may take for one thing, in milliseconds: Chromium's stands still for ever at times. */
 const STORAGE_PATIENCE = 10_000;
@@ -29,8 +36,9 @@ export async function download(url: string, options: Options): Promise<Opened> {
     return { size: remote.size, pieces: verified(remote.pieces(0), options) };
   }
   const shelf = await Shelf.of(files, url);
-  let { entry, parts, whole } = await kept(shelf);
-  if (options.headerOnly && parts === 0) {
+  let { entry, at, whole } = await kept(shelf);
+  // Somebody may be writing what there is of it.
+  if (options.headerOnly && !whole) {
     const remote = await Remote.open(url, 0, options);
     return { size: remote.size, pieces: remote.pieces(0) };
   }
@@ -45,20 +53,20 @@ export async function download(url: string, options: Options): Promise<Opened> {
     const room = alone && navigator.storage.estimate();
     room?.catch(() => {});
     if (alone && options.cache === 'reload') await shelf.delete();
-    if (alone) ({ entry, parts, whole } = await kept(shelf));
+    if (alone) ({ entry, at, whole } = await kept(shelf));
     let remote: Remote | undefined;
     if (!whole || options.cache === 'revalidate') {
       try {
-        remote = await Remote.open(url, parts * PART, options, whole ? entry : undefined);
+        remote = await Remote.open(url, at, options, whole ? entry : undefined);
       } catch (error) {
         // Offline, what is here is as good as it gets.
         if (!whole || (error as MoteError).code !== 'network') throw error;
       }
-      if (remote && entry && !remote.continues(entry, parts * PART)) {
+      if (remote && entry && !remote.continues(entry, at)) {
         if (alone) await shelf.delete();
         // The answer at hand may be about the middle of the file, or without its bytes.
         if (whole || remote.start > 0) remote = await Remote.open(url, 0, options);
-        [parts, whole] = [0, false];
+        [at, whole] = [0, false];
       }
     }
     if (whole && alone) {
@@ -67,7 +75,7 @@ export async function download(url: string, options: Options): Promise<Opened> {
       alone.release();
     }
     const size = whole ? entry!.size : remote!.size;
-    const pieces = fromShelf({ shelf, parts, remote: whole ? undefined : remote, size, entry, room }, options, release);
+    const pieces = fromShelf({ shelf, at, remote: whole ? undefined : remote, size, entry, room }, options, release);
     return { size, pieces };
   } catch (error) {
     release();
@@ -78,15 +86,15 @@ export async function download(url: string, options: Options): Promise<Opened> {
 /** What there is of a file. */
 async function kept(shelf: Shelf) {
   const entry = await shelf.entry();
-  const parts = entry ? await shelf.parts(entry) : 0;
-  return { entry, parts, whole: entry !== undefined && parts * PART >= entry.size };
+  const at = entry ? shelf.keeps(entry, await shelf.stored(entry)) : 0;
+  return { entry, at, whole: at === entry?.size };
 }
 
 /** What a download goes on from. */
 interface Begun {
   shelf: Shelf;
-  /** Whole parts in the cache. */
-  parts: number;
+  /** Bytes that the cache has. */
+  at: number;
   /** Where the rest comes from, if there is one. */
   remote: Remote | undefined;
   size: number | undefined;
@@ -95,34 +103,48 @@ interface Begun {
   room: Promise<StorageEstimate> | undefined;
 }
 
-async function* fromShelf({ shelf, parts, remote, size, entry, room }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
+async function* fromShelf({ shelf, at, remote, size, entry, room }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
   const hash = options.sha256 === undefined ? undefined : new Sha256();
+  // What nobody who reads has to wait for.
+  let last: Promise<void> = Promise.resolve();
   try {
-    for await (const bytes of shelf.read(parts, options.room)) {
-      check(options.signal);
-      hash?.update(bytes);
-      yield { bytes, phase: 'cache' };
+    if (at > 0) {
+      for await (const bytes of shelf.read(entry!, at, options.room)) {
+        check(options.signal);
+        hash?.update(bytes);
+        yield { bytes, phase: 'cache' };
+      }
     }
-    if (!remote) {
-      await shelf.note({ ...entry!, complete: true, used: Date.now() }).catch(() => {});
-    } else {
-      const keeper = room && (await Keeper.begin(shelf, parts, size, remote.version, room, options.cache === 'required'));
-      try {
-        for await (const piece of remote.pieces(parts * PART)) {
+    let keeper: Keeper | undefined;
+    let right = false;
+    let wanted = false;
+    try {
+      if (remote) {
+        const part = at > 0 ? entry!.part : shelf.partOf(size ?? 0);
+        const file = { url: shelf.url, size, version: remote.version, part };
+        keeper = room && (await Keeper.begin(shelf, at, file, room, options.cache === 'required'));
+        for await (const piece of remote.pieces(at)) {
           hash?.update(piece.bytes);
           await keeper?.take(piece.bytes);
           yield piece;
         }
-        if (!hash || hash.finish() === options.sha256!.toLowerCase()) return await keeper?.finish();
-      } finally {
-        await keeper?.drop();
       }
-      await mismatch(shelf);
+      right = !hash || hash.finish() === options.sha256!.toLowerCase();
+    } catch (error) {
+      wanted = true;
+      throw error;
+    } finally {
+      // Who stops reading does not want the file, unless that is an abort.
+      if (!right) await keeper?.drop(wanted || options.signal.aborted);
     }
-    if (hash && hash.finish() !== options.sha256!.toLowerCase()) await mismatch(shelf);
+    if (!right) await mismatch(shelf);
+    await keeper?.finish();
+    if (options.cache === 'required') keeper?.close();
+    else if (keeper) last = pause(CLOSING, options.signal).catch(() => {}).then(() => keeper.close());
+    if (!remote) last = shelf.note({ ...entry!, used: Date.now() }).catch(() => {});
   } finally {
     await remote?.close();
-    release();
+    void last.then(release);
   }
 }
 
@@ -140,30 +162,43 @@ async function mismatch(shelf?: Shelf): Promise<never> {
   throw new MoteError('integrity', 'the file is not the one that was asked for: its SHA-256 is another');
 }
 
+/** A file as a server tells of it. */
+type Told = Omit<Entry, 'size' | 'used'> & { size: number | undefined };
+
 /** Keeps what arrives, in parts. */
 class Keeper {
+  /** Bytes of the file that were written so far. */
+  private at: number;
   /** The part that is written. */
   private part: Writing | undefined;
-  private filled = 0;
+  /** The first one opens while bytes come, of which some wait for it. */
+  private readonly opening: Promise<void>;
+  private isOpen = false;
+  private early: Uint8Array[] = [];
   private gaveUp = false;
 
   private constructor(
     private readonly shelf: Shelf,
-    private parts: number,
+    private readonly start: number,
     private readonly entry: Entry,
     private readonly required: boolean,
-  ) {}
+  ) {
+    this.at = start;
+    const begin = async () => void (await Promise.all([shelf.note(entry), this.open()]));
+    this.opening = this.trying(begin).finally(() => (this.isOpen = true));
+    this.opening.catch(() => {}); // Told to whoever brings them.
+  }
 
   /** Nothing when there is no room, or a file of unknown size, unless keeping it is required. */
-  static async begin(shelf: Shelf, parts: number, size: number | undefined, version: string | undefined, room: Promise<StorageEstimate>, required: boolean) {
+  static async begin(shelf: Shelf, at: number, file: Told, room: Promise<StorageEstimate>, required: boolean) {
     try {
+      const { size } = file;
       if (size === undefined) throw new MoteError('quota', 'the server does not say how large the file is');
-      const missing = size - parts * PART;
       const { quota = Infinity, usage = 0 } = await room;
-      if (missing > quota - usage) {
-        throw new MoteError('quota', `the file takes ${missing} bytes more, and the browser's storage has ${quota - usage} left`);
+      if (size - at > quota - usage) {
+        throw new MoteError('quota', `the file takes ${size - at} bytes more, and the browser's storage has ${quota - usage} left`);
       }
-      return new Keeper(shelf, parts, { url: shelf.url, size, version, complete: false, used: Date.now() }, required);
+      return new Keeper(shelf, at, { ...file, size, used: Date.now() }, required);
     } catch (error) {
       if (required) throw MoteError.from(error, 'quota');
       return undefined;
@@ -171,56 +206,70 @@ class Keeper {
   }
 
   async take(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length && !this.gaveUp; ) {
-      const piece = bytes.subarray(at, at + PART - this.filled);
-      at += piece.length;
+    if (!this.isOpen && this.early.reduce((sum, { length }) => sum + length, bytes.length) <= EARLY) {
+      this.early.push(bytes.slice());
+      return;
+    }
+    await this.opened();
+    await this.write(bytes);
+  }
+
+  /** All bytes came; they are there when this is done. */
+  async finish(): Promise<void> {
+    await this.opened();
+    await this.trying(async () => this.part?.end());
+  }
+
+  /** Nothing more comes. What is there stays, if that is anything and the file is `wanted` or was begun before. */
+  async drop(wanted: boolean): Promise<void> {
+    await this.opened().catch(() => {});
+    this.close();
+    if (this.gaveUp || ((wanted || this.start > 0) && this.shelf.keeps(this.entry, this.at) > 0)) return;
+    await inTime(this.shelf.delete()).catch(() => {});
+  }
+
+  close(): void {
+    this.part?.close();
+    this.part = undefined;
+  }
+
+  private async opened(): Promise<void> {
+    await this.opening;
+    for (let bytes = this.early.shift(); bytes; bytes = this.early.shift()) await this.write(bytes);
+  }
+
+  private async write(bytes: Uint8Array): Promise<void> {
+    const { part, size } = this.entry;
+    for (let from = 0; from < bytes.length && !this.gaveUp; ) {
+      const piece = bytes.subarray(from, from + part - (this.at % part));
+      from += piece.length;
       await this.trying(async () => {
-        const part = (this.part ??= await this.begin());
-        part.take(piece);
-        this.filled += piece.length;
-        if (this.filled === PART) await this.end();
+        if (!this.part) await this.open();
+        this.part!.take(piece);
+        this.at += piece.length;
+        if (this.at % part > 0 || this.at === size) return;
+        await this.part!.end();
+        this.close();
       });
     }
   }
 
-  async finish(): Promise<void> {
-    if (this.gaveUp) return;
-    await this.trying(async () => {
-      await this.end();
-      await this.shelf.note({ ...this.entry, complete: true, used: Date.now() });
-    });
-  }
-
-  /** Nothing more comes. A part that was begun is too short to be there; without others, nothing is. */
-  async drop(): Promise<void> {
-    if (!this.part) return;
-    this.part.drop();
-    this.part = undefined;
-    if (this.parts === 0) await this.shelf.delete().catch(() => {});
-  }
-
-  /** One after the other: Chromium sometimes stands still when a handle writes while another file is being opened. */
-  private async begin(): Promise<Writing> {
-    if (this.parts === 0) await this.shelf.note(this.entry);
-    const part = await this.shelf.keep(this.parts);
-    if (this.gaveUp) part.drop();
-    return part;
-  }
-
-  private async end(): Promise<void> {
-    await this.part?.end();
-    this.part = undefined;
-    this.parts += 1;
-    this.filled = 0;
+  /** Chromium's storage sometimes stands still where a file is opened while another is written, or was just closed. */
+  private async open(): Promise<void> {
+    const part = await this.shelf.keep(this.entry, this.at);
+    if (this.gaveUp) part.close();
+    else this.part = part;
   }
 
   /** The estimate of free space is only an estimate, and storage may not answer. */
   private async trying(write: () => Promise<void>): Promise<void> {
+    if (this.gaveUp) return;
     try {
       await inTime(write());
     } catch (error) {
       this.gaveUp = true;
-      await inTime(this.drop().then(() => this.shelf.delete())).catch(() => {});
+      this.close();
+      await inTime(this.shelf.delete()).catch(() => {});
       if (this.required) throw MoteError.from(error, 'quota');
     }
   }

@@ -19,8 +19,8 @@ export interface Entry {
   size: number;
   /** What the server called this version of it. */
   version: string | undefined;
-  /** Whether all of it is here. */
-  complete: boolean;
+  /** Bytes of each of its parts but the last, which may have fewer. */
+  part: number;
   /** When it was used last, in milliseconds since 1970. */
   used: number;
 }
@@ -47,7 +47,7 @@ export class Shelf {
         // What a killed tab left before it could say what it is; or what another is about to begin.
         if (!entry) return void (await new Shelf(store, key, '').deleteUnlessUsed());
         const shelf = new Shelf(store, key, entry.url);
-        return { shelf, entry, stored: entry.complete ? entry.size : Math.min((await shelf.parts(entry)) * PART, entry.size) };
+        return { shelf, entry, stored: await shelf.stored(entry) };
       }),
     );
     return found.filter((file) => file !== undefined);
@@ -61,17 +61,33 @@ export class Shelf {
     return this.store.write(this.key, 'entry.json', new TextEncoder().encode(JSON.stringify(entry)));
   }
 
-  /** How many parts from the start are here, each of its full size. */
-  async parts({ size }: Entry): Promise<number> {
-    const all = Array.from({ length: Math.ceil(size / PART) }, async (_, n) => (await this.store.read(this.key, `${n}`))?.size === partSize(size, n));
-    const here = await Promise.all(all);
-    return here.includes(false) ? here.indexOf(false) : here.length;
+  /** How many bytes from the start are here: whole parts, and what there is of the next one. */
+  async stored({ size, part }: Entry): Promise<number> {
+    const all = Array.from({ length: Math.ceil(size / part) }, async (_, n) => (await this.store.read(this.key, `${n}`))?.size ?? 0);
+    let stored = 0;
+    for (const [n, bytes] of (await Promise.all(all)).entries()) {
+      const due = Math.min(part, size - n * part);
+      // Nobody makes parts that are too long.
+      stored += bytes > due ? 0 : bytes;
+      if (bytes !== due) break;
+    }
+    return stored;
   }
 
-  /** The bytes of the first parts, in pieces that are there until the next one is asked for, where there is `room` for
-   * them or elsewhere. Parts are opened while others are read: it takes longer than
-   * to read one. */
-  async *read(parts: number, room: Room | undefined): AsyncGenerator<Uint8Array, void, void> {
+  /** How many of the first `at` bytes can stay when this tab goes on behind them. */
+  keeps({ size, part }: Entry, at: number): number {
+    return this.store.appends || at === size ? at : at - (at % part);
+  }
+
+  /** Bytes of a part of a file that this tab begins. */
+  partOf(size: number): number {
+    return this.store.appends ? Math.max(1, size) : PART;
+  }
+
+  /** The file's first bytes, in pieces that are there until the next one is asked for, where there is `room` for them or
+   * elsewhere. Parts are opened while others are read: it takes longer than to read one. */
+  async *read({ part: size }: Entry, bytes: number, room: Room | undefined): AsyncGenerator<Uint8Array, void, void> {
+    const parts = Math.ceil(bytes / size);
     const opening: Promise<Opened>[] = [];
     try {
       for (let n = 0, next = 0; n < parts; n++) {
@@ -97,9 +113,9 @@ export class Shelf {
     return opening;
   }
 
-  /** Begins to keep a part. */
-  keep(n: number): Promise<Writing> {
-    return this.store.begin(this.key, `${n}`);
+  /** Begins to keep what follows the file's first `at` bytes. */
+  keep({ part }: Entry, at: number): Promise<Writing> {
+    return this.store.begin(this.key, `${Math.floor(at / part)}`, at % part);
   }
 
   /** Deletes the file, for whoever is alone with it: what somebody has open cannot be deleted. */
@@ -175,12 +191,9 @@ export interface Alone {
 async function readEntry(store: Store, key: string): Promise<Entry | undefined> {
   try {
     const text = await (await store.read(key, 'entry.json'))?.text();
-    return text === undefined ? undefined : (JSON.parse(text) as Entry);
+    const entry = text === undefined ? undefined : (JSON.parse(text) as Entry);
+    return entry && entry.part > 0 ? entry : undefined;
   } catch {
     return undefined;
   }
-}
-
-function partSize(size: number, n: number): number {
-  return Math.min(PART, size - n * PART);
 }

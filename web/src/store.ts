@@ -1,20 +1,23 @@
 /**
  * Where downloaded files are kept: in the origin's private file system, or else in the Cache API.
  *
- * A file is a folder of parts of equal size and an `entry.json` about them. A part is there whole or it is not there, so
- * a tab that is killed loses at most the part that was under way, in every browser and in either store.
+ * A file is a folder of parts and an `entry.json` about them. A worker appends to files of the private file system, and
+ * makes one part of all. Elsewhere parts have 8 MiB and are there whole or not at all. So a tab that is killed loses
+ * at most the part that was under way, in every browser and in either store.
  */
 import { PIECE, bytesOf } from './reading.js';
 import type { Room } from './source.js';
 
 export interface Store {
+  /** Whether a part's bytes are there as soon as they are taken, and more can follow. */
+  readonly appends: boolean;
   read(key: string, name: string): Promise<Blob | undefined>;
   /** Opens a file to read it from its beginning. */
   open(key: string, name: string): Promise<Opened>;
   /** Writes a file, all at once: it is there whole or not at all. */
   write(key: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
-  /** Begins a part, which is written as its bytes come. One that is cut off is not there, or too short. */
-  begin(key: string, name: string): Promise<Writing>;
+  /** Begins a part, or goes on behind its first `at` bytes where this store [appends](Store.appends). */
+  begin(key: string, name: string, at: number): Promise<Writing>;
   keys(): Promise<string[]>;
   /** Deletes a folder, if it is there; fails where somebody has one of its files open. */
   delete(key: string): Promise<void>;
@@ -31,13 +34,13 @@ export interface Opened {
 export interface Writing {
   /** Takes the next bytes, which are there only now. */
   take(bytes: Uint8Array): void;
-  /** All bytes came. */
+  /** All bytes came; when it is done, they are there. */
   end(): Promise<void> | void;
-  /** No more bytes come. */
-  drop(): void;
+  /** Lets go of the part, whether all bytes came or not. */
+  close(): void;
 }
 
-/** Bytes of a part. */
+/** Bytes of a part where parts are written as a whole. */
 export const PART = 8 << 20;
 
 let opened: Promise<Store | undefined> | undefined;
@@ -55,8 +58,10 @@ async function openFiles(): Promise<Store> {
   const names = Object.getOwnPropertyNames(globalThis.FileSystemFileHandle?.prototype ?? {});
   if (!names.includes('createWritable') && !names.includes('createSyncAccessHandle')) throw new Error('files are read-only here');
   const streams = names.includes('createWritable');
+  const appends = names.includes('createSyncAccessHandle');
   const create = async (key: string, name: string) => (await all.getDirectoryHandle(key, { create: true })).getFileHandle(name, { create: true });
   const files: Store = {
+    appends,
     async read(key, name) {
       try {
         return await (await (await all.getDirectoryHandle(key)).getFileHandle(name)).getFile();
@@ -67,17 +72,18 @@ async function openFiles(): Promise<Store> {
     async open(key, name) {
       const handle = await (await all.getDirectoryHandle(key)).getFileHandle(name);
       // Faster than a stream through the browser's process; refused where another tab has one that does not share.
-      const access = names.includes('createSyncAccessHandle') && (await direct(handle, { mode: 'read-only' }).catch(() => undefined));
+      const access = appends && (await direct(handle, { mode: 'read-only' }).catch(() => undefined));
       if (!access) return streamed(await handle.getFile());
       return { pieces: (room) => read(access, room), close: () => access.close() };
     },
     async write(key, name, bytes) {
       if (!streams) {
-        const writing = await files.begin(key, name);
+        const writing = await files.begin(key, name, 0);
         try {
           writing.take(bytes);
-        } finally {
           await writing.end();
+        } finally {
+          writing.close();
         }
         return;
       }
@@ -89,9 +95,8 @@ async function openFiles(): Promise<Store> {
       });
       return stream.close();
     },
-    async begin(key, name) {
-      if (!names.includes('createSyncAccessHandle')) return gathered(files, key, name);
-      return written(await direct(await create(key, name)));
+    async begin(key, name, at) {
+      return appends ? written(await direct(await create(key, name)), at) : gathered(files, key, name);
     },
     async keys() {
       const keys = [];
@@ -112,6 +117,7 @@ async function openCache(): Promise<Store> {
   const url = (key: string, name: string) => `https://motelm.invalid/${key}/${name}`;
   const keyOf = (request: Request) => new URL(request.url).pathname.split('/')[1]!;
   const files: Store = {
+    appends: false,
     read: async (key, name) => (await cache.match(url(key, name)))?.blob(),
     open: async (key, name) => streamed(await (await cache.match(url(key, name)))!.blob()),
     write: (key, name, bytes) => cache.put(url(key, name), new Response(bytes)),
@@ -136,20 +142,19 @@ function gathered(store: Store, key: string, name: string): Writing {
       filled += bytes.length;
     },
     end: () => store.write(key, name, part.subarray(0, filled)),
-    drop: () => {},
+    close: () => {},
   };
 }
 
-function written(access: Access): Writing {
-  let at = 0;
-  access.truncate(0);
+function written(access: Access, at: number): Writing {
+  access.truncate(at);
   return {
     take(bytes) {
       if (access.write(bytes, { at }) < bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
       at += bytes.length;
     },
-    end: () => access.close(),
-    drop: () => access.close(),
+    end: () => {},
+    close: () => access.close(),
   };
 }
 

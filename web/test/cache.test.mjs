@@ -4,12 +4,43 @@ import { after } from 'node:test';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { blank, inBrowsers, launch, names, withProfile } from './browsers.mjs';
-import { serve } from './server.mjs';
+import { numberedSha256, serve } from './server.mjs';
 
 const server = await serve();
 after(() => server.close());
 const TALES = `${server.origin}/models/tales-2M-Q8_0.gguf`;
 const MIB = 2 ** 20;
+
+/** Gives a page `add.page` and `add.worker`: `cache.add` there, until `abortAt` bytes came; returns how it ended. */
+function inWorker() {
+  const code = async (url, { abortAt = Infinity, sha256, report }, Mote, tell) => {
+    const abort = new AbortController();
+    const phases = new Set();
+    const onProgress = ({ loaded, phase }) => {
+      phases.add(phase);
+      if (report) tell(loaded);
+      if (loaded > abortAt) abort.abort();
+    };
+    const ended = await Mote.cache.add(url, { sha256, signal: abort.signal, onProgress }).then(() => ({}), ({ code, name, message }) => ({ code, name, message }));
+    return { ...ended, phases: [...phases] };
+  };
+  const script = `import { Mote } from '${location.origin}/web/dist/index.js';
+    onmessage = async ({ data: [url, how] }) => postMessage({ ended: await (${code})(url, how, Mote, (loaded) => postMessage({ loaded })) });
+    postMessage({});`;
+  globalThis.add = {
+    page: (url, how) => code(url, how, motelm.Mote, (loaded) => report(loaded)),
+    worker: (url, how) =>
+      new Promise((resolve, reject) => {
+        const worker = new Worker(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })), { type: 'module' });
+        worker.onerror = ({ message }) => reject(new Error(message));
+        worker.onmessage = ({ data: { loaded, ended } }) => {
+          if (ended) resolve(ended);
+          else if (loaded) report(loaded);
+          else worker.postMessage([url, how]);
+        };
+      }),
+  };
+}
 
 /** What was asked of the server for `url` since the last question. */
 function asked(url) {
@@ -104,29 +135,40 @@ inBrowsers(async (test) => {
     assert.ok(await page.evaluate((url) => motelm.Mote.cache.has(url), url));
   });
 
-  await test('an aborted download goes on from its last whole part', async (context) => {
-    const page = await blank(context, server.origin);
-    const url = `${server.origin}/big?mib=20&slow&${Math.random()}`;
-    const aborted = await page.evaluate(async (url) => {
-      const abort = new AbortController();
-      const onProgress = ({ loaded }) => loaded > 9 * 2 ** 20 && abort.abort();
-      const begun = outcome(motelm.Mote.cache.add(url, { signal: abort.signal, onProgress }));
-      return { ...(await begun), list: await motelm.Mote.cache.list() };
-    }, url);
-    assert.equal(aborted.code, 'aborted');
-    assert.equal(aborted.name, 'AbortError');
-    const [{ stored, complete }] = aborted.list;
-    assert.ok(!complete && (stored === 8 * MIB || stored === 16 * MIB), `${stored} bytes are kept`);
-    asked(url);
-    const done = await page.evaluate(async (url) => {
-      const phases = new Set();
-      await motelm.Mote.cache.add(url, { onProgress: ({ phase }) => phases.add(phase) });
-      return { phases: [...phases], list: await motelm.Mote.cache.list() };
-    }, url);
-    assert.deepEqual(done.phases, ['cache', 'download', 'ready']);
-    assert.deepEqual(asked(url), [`GET bytes=${stored}-`]);
-    assert.deepEqual([done.list[0].stored, done.list[0].complete], [20 * MIB, true]);
-  });
+  const parts = (stored) => stored === 8 * MIB || stored === 16 * MIB;
+  const bytes = (stored) => stored > 9 * MIB && stored < 20 * MIB;
+  const ways = [
+    { begins: 'page', goesOn: 'page', kept: parts, from: (stored) => stored },
+    { begins: 'worker', goesOn: 'worker', kept: bytes, from: (stored) => stored },
+    { begins: 'page', goesOn: 'worker', kept: parts, from: (stored) => stored },
+    // A page can only write whole files, and this is one.
+    { begins: 'worker', goesOn: 'page', kept: bytes, from: () => 0 },
+  ];
+  for (const { begins, goesOn, kept, from } of ways) {
+    await test(`a download that is aborted in a ${begins} goes on in a ${goesOn}`, async (context) => {
+      const page = await blank(context, server.origin);
+      await page.evaluate(inWorker);
+      const url = `${server.origin}/big?mib=20&slow&${Math.random()}`;
+      const aborted = await page.evaluate(async (url, where) => ({ ...(await add[where](url, { abortAt: 9 * 2 ** 20 })), list: await motelm.Mote.cache.list() }), url, begins);
+      assert.deepEqual([aborted.code, aborted.name], ['aborted', 'AbortError']);
+      const [{ stored, complete }] = aborted.list;
+      assert.ok(!complete && kept(stored), `${stored} bytes are kept`);
+      asked(url);
+      const sha256 = numberedSha256(20 * MIB);
+      const done = await page.evaluate(async (url, where, sha256) => ({ ...(await add[where](url, { sha256 })), list: await motelm.Mote.cache.list() }), url, goesOn, sha256);
+      assert.equal(done.code, undefined, done.message);
+      const start = from(stored);
+      assert.deepEqual(done.phases, [...(start > 0 ? ['cache'] : []), 'download', 'ready']);
+      assert.deepEqual(asked(url), [start > 0 ? `GET bytes=${start}-` : 'GET']);
+      assert.deepEqual([done.list[0].stored, done.list[0].complete], [20 * MIB, true]);
+      // All of it is read again, by either.
+      for (const where of ['page', 'worker']) {
+        const again = await page.evaluate((url, where, sha256) => add[where](url, { sha256 }), url, where, sha256);
+        assert.deepEqual([again.code, again.phases], [undefined, ['cache', 'ready']]);
+      }
+      assert.deepEqual(asked(url), []);
+    });
+  }
 
   await test('two tabs that want the same file download it once', async (context) => {
     const [one, two] = [await blank(context, server.origin), await blank(context, server.origin)];
@@ -267,24 +309,34 @@ inBrowsers(async (test) => {
   });
 });
 
-for (const name of names) {
-  test(`${name}: a download survives the browser being killed`, () =>
+const killed = [
+  { where: 'page', kept: (stored) => stored > 0 && stored % (8 * MIB) === 0 },
+  { where: 'worker', kept: (stored) => stored > 9 * MIB },
+];
+for (const [name, { where, kept }] of names.flatMap((name) => killed.map((how) => [name, how]))) {
+  test(`${name}: a download in a ${where} survives the browser being killed`, () =>
     withProfile(async (profile) => {
-      const url = `${server.origin}/big?mib=20&slow&${name}`;
+      // Firefox goes on for a while.
+      const url = `${server.origin}/big?mib=60&slow&${name}${where}`;
       const first = await launch(name, { profile });
       const page = await blank(first.defaultBrowserContext(), server.origin);
       await page.exposeFunction('report', (loaded) => loaded > 10 * MIB && first.process().kill('SIGKILL'));
-      await page.evaluate((url) => void outcome(motelm.Mote.cache.add(url, { onProgress: ({ loaded }) => report(loaded) })), url);
+      await page.evaluate(inWorker);
+      await page.evaluate((url, where) => void add[where](url, { report: true }), url, where);
       await new Promise((ended) => first.process().once('exit', ended));
       await pause(500);
       asked(url);
       const second = await launch(name, { profile });
       try {
         const again = await blank(second.defaultBrowserContext(), server.origin);
-        await again.evaluate((url) => motelm.Mote.cache.add(url), url);
-        assert.match(asked(url).join(), new RegExp(`^GET bytes=(${8 * MIB}|${16 * MIB})-$`));
+        await again.evaluate(inWorker);
+        const sha256 = numberedSha256(60 * MIB);
+        const done = await again.evaluate((url, where, sha256) => add[where](url, { sha256 }), url, where, sha256);
+        assert.equal(done.code, undefined, done.message);
+        const stored = Number(/^GET bytes=(\d+)-$/.exec(asked(url).join())?.[1]);
+        assert.ok(kept(stored), `goes on from ${stored}`);
         const list = await again.evaluate(() => motelm.Mote.cache.list());
-        assert.deepEqual(list.map(({ stored, complete }) => [stored, complete]), [[20 * MIB, true]]);
+        assert.deepEqual(list.map(({ stored, complete }) => [stored, complete]), [[60 * MIB, true]]);
       } finally {
         await second.close();
       }

@@ -5,9 +5,10 @@
 //   /split/1, /split/2  a model in two files, without ranges     /hub/...  redirects as the Hugging Face hub
 //   ?slow               some MB/s          ?break=N    the first connection breaks after N bytes
 //   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
-//   ?version=V          its ETag              ?mib=N      N MiB of zeros instead of a file
+//   ?version=V          its ETag              ?mib=N      N MiB that differ in every four bytes
 //   ?layers=N           a model of N layers of 0.7 GB each, which counts
 //   ?gzip               compresses what is asked for without a range
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -97,7 +98,7 @@ export async function serve(folder = root) {
     broken.add(url.href);
     let body;
     if (made) body = Readable.from(padded(made, from));
-    else if (query.has('mib')) body = Readable.from(zeros(size - from));
+    else if (query.has('mib')) body = Readable.from(numbered(from, size));
     else if (query.has('context')) body = Readable.from([patched(await readFile(path), Number(query.get('context'))).subarray(from)]);
     else body = createReadStream(path, { start: from, highWaterMark: 1 << 16 });
     let sent = 0;
@@ -141,6 +142,22 @@ export async function serve(folder = root) {
 function* zeros(bytes) {
   const chunk = new Uint8Array(1 << 18);
   for (let left = bytes; left > 0; left -= chunk.length) yield chunk.subarray(0, Math.min(left, chunk.length));
+}
+
+/** The number of every four bytes, from the byte `from` on. */
+function* numbered(from, size) {
+  const CHUNK = 1 << 18;
+  for (let at = from - (from % CHUNK); at < size; at += CHUNK) {
+    const chunk = new Uint8Array(Uint32Array.from({ length: CHUNK / 4 }, (_, i) => at / 4 + i).buffer);
+    yield chunk.subarray(Math.max(0, from - at), size - at);
+  }
+}
+
+/** The SHA-256 of so many bytes that [are numbered](numbered). */
+export function numberedSha256(bytes) {
+  const hash = createHash('sha256');
+  for (const chunk of numbered(0, bytes)) hash.update(chunk);
+  return hash.digest('hex');
 }
 
 function* padded({ header, size, tail }, from) {
