@@ -21,6 +21,14 @@ pub unsafe trait Executor: Sync {
         None
     }
 
+    /// Whether single tokens are faster on the caller's thread alone, as far as a session has found out.
+    fn is_faster_alone(&self) -> bool {
+        false
+    }
+
+    /// A session found out; the next one begins with that.
+    fn remember_alone(&self, _alone: bool) {}
+
     /// Calls `task(0)` to `task(n - 1)`, in any order, on any thread.
     fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync));
 }

@@ -163,6 +163,7 @@ impl Session {
         tokens.try_reserve_exact(options.context).map_err(|_| {
             Error::new(ErrorKind::Memory, format!("no memory for a context of {} tokens", options.context))
         })?;
+        let team = Team::new(options.exec.is_faster_alone());
         Ok(Self {
             model: model.clone(),
             options,
@@ -174,7 +175,7 @@ impl Session {
             ropes,
             layer_ropes,
             buffers,
-            team: Team::new(),
+            team,
         })
     }
 

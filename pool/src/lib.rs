@@ -31,6 +31,8 @@ pub struct Pool {
     width: usize,
     spawned: Vec<JoinHandle<()>>,
     clock: fn() -> u64,
+    /// What [`Executor::remember_alone`] was told.
+    alone: AtomicBool,
 }
 
 /// A thread's part in a pool.
@@ -113,7 +115,7 @@ impl Pool {
             work: Condvar::new(),
             left: Condvar::new(),
         });
-        Self { shared, width: threads.max(1), spawned: Vec::new(), clock }
+        Self { shared, width: threads.max(1), spawned: Vec::new(), clock, alone: AtomicBool::new(false) }
     }
 
     /// What one more thread calls [`Worker::work`] of.
@@ -151,6 +153,14 @@ unsafe impl Executor for Pool {
 
     fn now(&self) -> Option<u64> {
         Some((self.clock)())
+    }
+
+    fn is_faster_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
+    }
+
+    fn remember_alone(&self, alone: bool) {
+        self.alone.store(alone, Ordering::Relaxed);
     }
 
     fn run(&self, n: usize, task: &Task<'_>) {
@@ -396,6 +406,16 @@ mod tests {
         (0..2000).for_each(|round| count_each(&pool, round % 40));
         drop(pool);
         came.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn what_a_session_found_is_there_for_the_next() {
+        let pool = Pool::hosted(2, micros);
+        assert!(!pool.is_faster_alone());
+        for alone in [true, false] {
+            pool.remember_alone(alone);
+            assert_eq!(pool.is_faster_alone(), alone);
+        }
     }
 
     #[test]

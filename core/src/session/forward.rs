@@ -136,7 +136,9 @@ impl Session {
         if let Some(cap) = *cap {
             map(&cx, Softcap(cap), logits);
         }
-        self.team.ends(self.options.exec.now());
+        if let Some(alone) = self.team.ends(self.options.exec.now()) {
+            self.options.exec.remember_alone(alone);
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Threads pay where each has a core of its own. Where another program holds one, they take turns on the others, and
 //! handing each step over only costs; no system tells that beforehand. But one token is as much work as the next: so
-//! tokens are timed, and now and then some are done the other way, whose times decide whether more are.
+//! tokens are timed, and now and then some are done the other way, whose times decide whether more are. The threads
+//! remember it for the next session.
 
 /// Tokens of a try. Their mean counts: where a core is busy, most tokens are fast with all threads, and some wait long.
 const TRY: usize = 8;
@@ -27,8 +28,8 @@ pub(super) struct Team {
 }
 
 impl Team {
-    pub(super) fn new() -> Self {
-        Self { alone: false, usual: [0; TRY], tried: 0, began: None, left: WAIT.0, wait: WAIT.0, n: 0 }
+    pub(super) fn new(alone: bool) -> Self {
+        Self { alone, usual: [0; TRY], tried: 0, began: None, left: WAIT.0, wait: WAIT.0, n: 0 }
     }
 
     /// A token begins, at a time in microseconds; nothing where there is no clock, or for what is not a single token.
@@ -41,11 +42,11 @@ impl Team {
         self.began.is_some() && self.alone != (self.left == 0)
     }
 
-    /// What has begun is done.
-    pub(super) fn ends(&mut self, now: Option<u64>) {
-        if let (Some(began), Some(now)) = (self.began.take(), now) {
-            self.took(now.saturating_sub(began));
-        }
+    /// What has begun is done. Tells whether the caller's thread is alone from now on, where that changes.
+    pub(super) fn ends(&mut self, now: Option<u64>) -> Option<bool> {
+        let (began, alone) = (self.began.take()?, self.alone);
+        self.took(now?.saturating_sub(began));
+        (self.alone != alone).then_some(self.alone)
     }
 
     fn took(&mut self, time: u64) {
@@ -66,7 +67,7 @@ impl Team {
             return;
         }
         if !hopeless && self.tried < usual / 32 * 31 {
-            *self = Self { alone: !self.alone, ..Self::new() };
+            *self = Self::new(!self.alone);
         } else {
             self.wait = (2 * self.wait).min(WAIT.1);
             self.left = self.wait;
@@ -91,14 +92,16 @@ mod tests {
             team.begins(Some(now));
             alone += usize::from(team.is_alone());
             now += times(i)[usize::from(team.is_alone())];
-            team.ends(Some(now));
+            let before = team.alone;
+            let told = team.ends(Some(now));
+            assert_eq!(told, (team.alone != before).then_some(team.alone));
         }
         alone
     }
 
     #[test]
     fn the_faster_way_is_found_and_the_other_costs_little() {
-        let mut team = Team::new();
+        let mut team = Team::new(false);
         let tries = run(&mut team, 1000, [600, 1000]);
         assert!((1..=8).contains(&tries), "{tries} tokens alone although threads are faster");
         // Somebody else takes a core.
@@ -110,24 +113,32 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_session_found_is_only_where_a_session_begins() {
+        let alone = run(&mut Team::new(true), 1000, [1200, 1000]);
+        assert!(alone >= 1000 - 8 * TRY, "{alone} tokens alone although threads are slower");
+        let alone = run(&mut Team::new(true), 1000, [600, 1000]);
+        assert!(alone < 50, "{alone} tokens alone although threads are faster");
+    }
+
+    #[test]
     fn a_few_tokens_that_wait_long_count() {
-        let alone = run_by(&mut Team::new(), 1000, |i| [if i % 4 == 0 { 3000 } else { 600 }, 1000]);
+        let alone = run_by(&mut Team::new(false), 1000, |i| [if i % 4 == 0 { 3000 } else { 600 }, 1000]);
         assert!(alone > 700, "{alone} tokens alone although threads take 1200 on average");
     }
 
     #[test]
     fn nothing_is_tried_without_a_clock_or_with_several_tokens() {
-        let mut team = Team::new();
+        let mut team = Team::new(false);
         for _ in 0..1000 {
             team.begins(None);
             assert!(!team.is_alone());
-            team.ends(None);
+            assert_eq!(team.ends(None), None);
         }
     }
 
     #[test]
     fn what_makes_no_difference_changes_nothing() {
-        let mut team = Team::new();
+        let mut team = Team::new(false);
         let tries = run(&mut team, 1000, [1000, 990]);
         assert!(tries <= 8 * TRY, "{tries} tokens alone");
     }
