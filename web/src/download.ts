@@ -4,7 +4,7 @@
  * A connection that breaks is taken up where it broke. A file that changed at the server is begun anew, as long as
  * nothing of it was handed out.
  */
-import { MoteError, check, unlessAborted } from './error.js';
+import { MoteError, check, unlessAborted, within } from './error.js';
 import { Reading } from './reading.js';
 import { Sha256 } from './sha256.js';
 import { type Entry, Shelf } from './shelf.js';
@@ -275,11 +275,8 @@ class Keeper {
   }
 }
 
-async function inTime(work: Promise<void>): Promise<void> {
-  const error = new MoteError('environment', `the browser's storage has not answered for ${STORAGE_PATIENCE / 1000} seconds`);
-  let timer: ReturnType<typeof setTimeout>;
-  const late = new Promise<never>((_, reject) => (timer = setTimeout(reject, STORAGE_PATIENCE, error)));
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+function inTime(storing: Promise<void>): Promise<void> {
+  return within(STORAGE_PATIENCE, "the browser's storage", storing);
 }
 
 /** A file at a server, read from `start`. */

@@ -87,3 +87,11 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefin
     if (signal.aborted) aborted();
   });
 }
+
+/** `work`, or an error if `who` takes longer for it than so many milliseconds. */
+export function within<T>(ms: number, who: string, work: Promise<T>): Promise<T> {
+  const error = new MoteError('environment', `${who} has not answered for ${ms / 1000} seconds`);
+  let timer: ReturnType<typeof setTimeout>;
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(reject, ms, error)));
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}

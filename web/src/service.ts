@@ -6,7 +6,7 @@
  */
 import { Beginning } from './beginning.js';
 import { Engine, Header, Loader, type Model, type Shared } from './engine.js';
-import { MoteError, check, unlessAborted } from './error.js';
+import { MoteError, check, unlessAborted, within } from './error.js';
 import { judge, unfit } from './fit.js';
 import { Reporter } from './progress.js';
 import type { Embedding, Fetching, Generating, LoadEvent, Operation, Operations, Portable, Prompt, Request, Room, Send } from './protocol.js';
@@ -282,10 +282,7 @@ export class Service {
 
   /** Whoever has a model can chat, also when the network goes; without templates, it can do everything else. */
   private async awaitTemplates(): Promise<void> {
-    let patience: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((settle) => (patience = setTimeout(settle, PATIENCE)));
-    await Promise.race([this.bringTemplates().then(() => {}, () => {}), late]);
-    clearTimeout(patience);
+    await within(PATIENCE, 'whoever serves the templates', this.bringTemplates()).catch(() => {});
   }
 
   /** Waits for what `prompt` needs beside the model. */
