@@ -76,6 +76,7 @@ export async function download(url: string, options: Options): Promise<Opened> {
     }
     const size = whole ? entry!.size : remote!.size;
     const pieces = fromShelf({ shelf, at, remote: whole ? undefined : remote, size, entry, room }, options, release);
+    await pieces.next();
     return { size, pieces };
   } catch (error) {
     release();
@@ -103,11 +104,13 @@ interface Begun {
   room: Promise<StorageEstimate> | undefined;
 }
 
+/** Its first piece is empty: whoever has that can end it, and others have their turn, although nothing else is read. */
 async function* fromShelf({ shelf, at, remote, size, entry, room }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
   const hash = options.sha256 === undefined ? undefined : new Sha256();
   // What nobody who reads has to wait for.
   let last: Promise<void> = Promise.resolve();
   try {
+    yield { bytes: new Uint8Array(), phase: 'cache' };
     if (at > 0) {
       for await (const bytes of shelf.read(entry!, at, options.room)) {
         check(options.signal);

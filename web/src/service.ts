@@ -314,13 +314,13 @@ export class Service {
   /** Opens files to read all of them, to where there is room, or only their headers. */
   private async open(files: Portable[], fetching: Fetching, task: Task<LoadEvent>, what: Place | 'header'): Promise<Opened[]> {
     const opened: Opened[] = [];
+    const how = what === 'header' ? { headerOnly: true } : { room: what };
     try {
-      for (const [index, file] of files.entries()) {
-        const how = what === 'header' ? { headerOnly: true } : { room: what };
-        opened.push(await open(file, { ...fetching, ...how, signal: task.signal, pull: () => this.pull(task, index) }));
+      for (const index of inOrder(files)) {
+        opened[index] = await open(files[index]!, { ...fetching, ...how, signal: task.signal, pull: () => this.pull(task, index) });
       }
     } catch (error) {
-      await close(opened);
+      await close(opened.filter(Boolean));
       throw error;
     }
     return opened;
@@ -353,6 +353,16 @@ export class Service {
     if (!this.model) throw new MoteError('argument', 'no model is loaded');
     return this.model;
   }
+}
+
+/** The places of files, by their addresses: who loads several keeps others from them one after the other, and two who did that in
+ * different orders would wait for each other. */
+function inOrder(files: Portable[]): number[] {
+  const url = (index: number) => (files[index] as Extract<Portable, { kind: 'url' }>).url ?? '';
+  const order = [...files.keys()].sort((a, b) => (url(a) < url(b) ? -1 : 1));
+  const twice = order.find((index, i) => i > 0 && url(index) !== '' && url(index) === url(order[i - 1]!));
+  if (twice !== undefined) throw new MoteError('argument', `${url(twice)} is given twice`);
+  return order;
 }
 
 async function close(files: Opened[]): Promise<void> {

@@ -186,6 +186,26 @@ inBrowsers(async (test) => {
     assert.deepEqual(asked(url), ['GET']);
   });
 
+  await test('nobody waits for files that somebody else waits for, or gave up', async (context) => {
+    const page = await blank(context, server.origin);
+    const got = await page.evaluate(async (origin) => {
+      const { Mote } = motelm;
+      const parts = [1, 2].map((n) => `${origin}/split/${n}`);
+      const name = (files, options) => outcome(Mote.load(files, options).then((mote) => mote.info.name));
+      const both = await Promise.all([name(parts), name([...parts].reverse())]);
+      // On this thread nothing dies with a load that failed.
+      await Mote.cache.clear();
+      const failed = await name([parts[0], `${origin}/split/3`], { worker: false });
+      return { both, failed, again: await name(parts, { worker: false }), twice: await name([parts[0], parts[0]]) };
+    }, server.origin);
+    assert.equal(got.both[0].value, 'tales-2M');
+    assert.match(got.both[1].message, /split\.no/);
+    assert.equal(got.failed.code, 'network');
+    assert.equal(got.again.value, 'tales-2M');
+    assert.equal(got.twice.code, 'argument');
+    assert.match(got.twice.message, /split\/1 is given twice/);
+  });
+
   await test('deleting a file ends its download, in another tab and in its worker, and nothing of it is left', async (context) => {
     const [one, two] = [await blank(context, server.origin), await blank(context, server.origin)];
     const url = `${server.origin}/big?mib=40&slow&${Math.random()}`;
