@@ -115,6 +115,9 @@ pub trait Format {
     /// What its weights are multiplied with.
     const MEETS: Meets = Meets::Decoded;
 
+    /// Whether the integers have signs that meet activations as integers.
+    const SIGNED: bool = false;
+
     /// Which activations share a scale where its integers meet them alone.
     const ROUNDING: Rounding = if Self::BLOCK == STEP { Rounding::Steps } else { Rounding::Groups };
 
@@ -185,6 +188,8 @@ use meets_ternary;
 macro_rules! meets_integers {
     () => {
         const MEETS: $crate::quant::Meets = $crate::quant::Meets::Integers;
+        const SIGNED: bool =
+            matches!(<Self as $crate::ops::integers::Lanes>::SIGN, $crate::ops::integers::Sign::Signed);
 
         #[inline(always)]
         fn multiply<I: $crate::simd::Isa>(isa: I, rows: $crate::ops::matmul::Rows<'_, '_>) {
@@ -248,6 +253,7 @@ struct Facts {
     tail: usize,
     read_tail: fn(&[u8]) -> f32,
     meets: Meets,
+    signed: bool,
     rounding: Rounding,
     decode: fn(&[u8], &mut [f32]),
 }
@@ -262,6 +268,7 @@ impl Facts {
             tail: F::TAIL,
             read_tail: F::read_tail,
             meets: F::MEETS,
+            signed: F::SIGNED,
             rounding: F::ROUNDING,
             decode: decode_blocks::<F>,
         }
@@ -418,6 +425,11 @@ impl Dtype {
     /// How weights of this type meet activations.
     pub const fn meets(self) -> Meets {
         self.facts().meets
+    }
+
+    /// Whether integers of this type have signs.
+    pub const fn signed(self) -> bool {
+        self.facts().signed
     }
 
     /// Which activations share a scale where integers of this type meet them alone.

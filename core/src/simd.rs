@@ -339,6 +339,13 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         integers::tokens::<F, Self>(self, rows);
     }
 
+    /// Whether [`Self::tokens`] wants activations in 16 bits too, for weights that have signs or for those without.
+    #[inline(always)]
+    fn widens(self, signed: bool) -> bool {
+        let _ = signed;
+        false
+    }
+
     /// The same with one token.
     #[inline(always)]
     fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {

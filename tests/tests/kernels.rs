@@ -318,6 +318,27 @@ fn weights_take_what_others_need() {
     }
 }
 
+/// Buffers that other values were in before, more of them or fewer.
+#[test]
+fn activations_are_used_again() {
+    let mut random = Random(13);
+    for dtype in [Dtype::Q8_0, Dtype::IQ4_XS, Dtype::Q4_K, Dtype::Q6_K] {
+        for level in levels() {
+            let cx = Cx { level, exec: &Inline, precision: Precision::Fast };
+            let mut activations = Activations::new(13, 2304);
+            for (tokens, cols) in [(13, 256), (3, 2304), (1, 512), (6, 768), (2, 256)] {
+                let bytes = encoded(dtype, 9, cols, || random.normal());
+                let w = Matrix::new(dtype, 9, cols, &bytes).unwrap();
+                let x = random.normals(tokens * cols);
+                let input = activations.prepare(&cx, &x, cols, [dtype]);
+                let mut out = vec![0.0; tokens * 9];
+                matmul(&cx, &w, &input, &mut out);
+                assert_eq!(out, product(&cx, &w, &x), "{dtype} {}, {tokens} x {cols}", level.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn any_bytes_are_weights() {
     let mut random = Random(3);

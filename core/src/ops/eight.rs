@@ -1,9 +1,9 @@
 //! Integer weights times several tokens, with eight rows as lanes: [`super::panel`] on registers of 256 or 128 bits.
 //!
 //! Eight rows, 256 weights of each at a time, are unpacked and laid side by side, so that eight lanes hold the same few
-//! neighbouring weights of every row. Four tokens meet them in integer sums that stay in registers; the float sums wait
-//! in memory meanwhile. A piece of eight rows is 24 KB and stays in the first cache, or near it, while all tokens pass
-//! by. Of 1, 2, 3, 4 and 6 tokens, 4 did best in Chromium.
+//! neighbouring weights of every row. Four tokens meet them in integer sums that stay in registers and then wait in
+//! memory for their scales, those of a step together. A piece of eight rows is 24 KB, or 40 in 16 bits, and stays in the
+//! first cache, or near it, while all tokens pass by. Of 1, 2, 3, 4 and 6 tokens, 4 did best in Chromium.
 //!
 //! Only the unpacking of a row is compiled for every format, and called through a [`Shape`]; the multiplying is shared
 //! by all of them. That keeps modules for browsers small.
@@ -11,11 +11,11 @@
 use core::array;
 use core::marker::PhantomData;
 
-use super::activations::{STEP, Step};
+use super::activations::{STEP, Step, TOGETHER, WideStep};
 #[cfg(target_feature = "simd128")]
 use super::fours::{Fours, SCALES};
 use super::integers::{self, Lanes, Sign, Unpacked};
-use super::matmul::Rows;
+use super::matmul::{Input, Rows};
 use crate::exec::Columns;
 use crate::simd::{Dots, DotsKernel, Isa, Kernel, SideBySide};
 
@@ -146,14 +146,14 @@ pub(super) const PIECE: usize = 8;
 /// Rows unpacked together.
 pub(super) const ROWS: usize = 8;
 /// Tokens multiplied together.
-const TOKENS: usize = 4;
+const TOKENS: usize = TOGETHER;
 
 /// 256 weights of 8 rows, in no format any more.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 struct Weights {
-    /// By fours of weights, of every row, in an order that suits the dot products.
-    q: Quads,
+    /// By fours of weights of every row, or by pairs, in an order that suits the dot products.
+    q: Units,
     /// The scale of every 32 weights, or of every 16.
     scale: [[f32; ROWS]; STEP / 16],
     /// The same of minima, where there are any.
@@ -162,18 +162,22 @@ struct Weights {
 
 impl Weights {
     const ZERO: Self =
-        Self { q: [[0; 4 * ROWS]; STEP / 4], scale: [[0.0; ROWS]; STEP / 16], min: [[0.0; ROWS]; STEP / 16] };
+        Self { q: [[0; 4 * ROWS]; UNITS], scale: [[0.0; ROWS]; STEP / 16], min: [[0.0; ROWS]; STEP / 16] };
 }
 
-/// The weights of a step of eight rows.
+/// The weights of a step of eight rows, as bytes.
 type Quads = [[u8; 4 * ROWS]; STEP / 4];
+
+/// The same, with room for 16 bits each where dot products may be [wide](Dots::WIDE).
+type Units = [[u8; 4 * ROWS]; UNITS];
+const UNITS: usize = if cfg!(target_feature = "simd128") { STEP / 2 } else { STEP / 4 };
 
 /// What depends on the dot products, behind pointers: everything else is compiled once for all of them.
 struct Way<I> {
     /// What every weight is xored with.
     flip: u8,
-    side_by_side: fn(I, &[Unpacked; ROWS], flip: u8, &mut Quads),
-    rearrange: fn(I, &mut Quads),
+    side_by_side: fn(I, &[Unpacked; ROWS], flip: u8, &mut Units),
+    rearrange: fn(I, &mut Units),
     multiply: fn(Multiply<'_, '_, I>),
 }
 
@@ -244,32 +248,40 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
                 }
                 let groups = w.cols() / 32 - start * (STEP / 32);
                 let (weights, place) = (&panel[..piece.len()], Place { out, start, n_steps, r });
-                (way.multiply)(Multiply { isa, shape: &shape, weights, groups, steps: x.steps, place });
+                (way.multiply)(Multiply { isa, shape: &shape, weights, groups, x, place });
             }
         }
     }
 }
 
-struct SideBySideBy<'a, I, D>(I, &'a [Unpacked; ROWS], u8, &'a mut Quads, PhantomData<D>);
+struct SideBySideBy<'a, I, D>(I, &'a [Unpacked; ROWS], u8, &'a mut Units, PhantomData<D>);
 
 impl<I: SideBySide, D: Dots<I>> Kernel for SideBySideBy<'_, I, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        side_by_side::<I, D>(self.0, self.1, self.2, self.3);
+        side_by_side::<I, D>(self.0, self.1, self.2, quads_of(self.3));
+        D::widen(self.0, self.3);
     }
 }
 
-struct RearrangeBy<'a, I, D>(I, &'a mut Quads, PhantomData<D>);
+struct RearrangeBy<'a, I, D>(I, &'a mut Units, PhantomData<D>);
 
 impl<I: SideBySide, D: Dots<I>> Kernel for RearrangeBy<'_, I, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        self.1.as_chunks_mut().0.iter_mut().for_each(|quads| D::rearrange(self.0, quads));
+        quads_of(self.1).as_chunks_mut().0.iter_mut().for_each(|quads| D::rearrange(self.0, quads));
+        D::widen(self.0, self.1);
     }
+}
+
+/// The place of bytes.
+#[inline(always)]
+fn quads_of(units: &mut Units) -> &mut Quads {
+    units.first_chunk_mut().expect("room for bytes")
 }
 
 /// Lays the scales and minima of a step of 8 rows side by side.
@@ -335,7 +347,7 @@ struct Multiply<'a, 'b, I> {
     shape: &'a Shape<I>,
     weights: &'a [Weights],
     groups: usize,
-    steps: &'a [Step],
+    x: &'a Input<'a>,
     place: Place<'a, 'b>,
 }
 
@@ -347,15 +359,22 @@ impl<I: SideBySide, D: Dots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        let Multiply { isa, shape, weights, groups, steps, place: Place { out, start, n_steps, r } } = self.0;
+        let Multiply { isa, shape, weights, groups, x, place: Place { out, start, n_steps, r } } = self.0;
         let n_rows = ROWS.min(out.width() - r);
         let last = out.rows() - 1;
+        let nothing = isa.dot_u7(isa.splat_bytes(0), isa.splat_bytes(0));
+        // Those of a step wait for their scales: with the floats' sums beside them, V8 would keep some on the stack.
+        let mut products = [[nothing; TOKENS]; STEP / 16];
         for t in (0..=last).step_by(TOKENS) {
             // A last token stands in for those that are missing.
-            let x = array::from_fn(|i| &steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
-            let sums = match shape.group {
-                32 => tile::<I, D, 8>(isa, shape, weights, groups, x),
-                _ => tile::<I, D, 4>(isa, shape, weights, groups, x),
+            let steps = array::from_fn(|i| &x.steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
+            let wide: &[WideStep] =
+                if D::WIDE { &x.wide[t / TOKENS * n_steps + start..][..weights.len()] } else { &[] };
+            let sums = match (shape.group, D::WIDE) {
+                (32, false) => tile::<I, D, 8>(isa, shape, weights, groups, steps, wide, &mut products),
+                (_, false) => tile::<I, D, 4>(isa, shape, weights, groups, steps, wide, &mut products),
+                (32, true) => tile::<I, D, 16>(isa, shape, weights, groups, steps, wide, &mut products),
+                (_, true) => tile::<I, D, 8>(isa, shape, weights, groups, steps, wide, &mut products),
             };
             for (i, sums) in sums.into_iter().enumerate().take(last + 1 - t) {
                 put(isa, sums, start == 0, &mut out.row(t + i)[r..r + n_rows]);
@@ -375,34 +394,41 @@ pub(super) fn put<I: Isa>(isa: I, sums: I::F32x8, set: bool, out: &mut [f32]) {
     }
 }
 
-/// The products of 8 rows with some tokens over a piece of the rows, in groups of `4 * QUADS`.
+/// The products of 8 rows with some tokens over a piece of the rows, in groups of `UNITS` fours or pairs.
 #[inline(always)]
-fn tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
+#[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
+fn tile<I: SideBySide, D: Dots<I>, const UNITS: usize>(
     isa: I,
     shape: &Shape<I>,
     weights: &[Weights],
     groups: usize,
     x: [&[Step]; TOKENS],
+    wide: &[WideStep],
+    products: &mut [[I::I32x8; TOKENS]; STEP / 16],
 ) -> [I::F32x8; TOKENS] {
     // Groups for every scale of activations.
-    let parts = 8 / QUADS;
+    let parts = if D::WIDE { 16 / UNITS } else { 8 / UNITS };
     let mut sums = [isa.zero(); TOKENS];
     for (s, w) in weights.iter().enumerate() {
         let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];
-        for t in 1..TOKENS {
+        let mut bytes: [&[[u8; 32]]; TOKENS] = [&[]; TOKENS];
+        for t in 0..TOKENS {
             steps[t] = &x[t][s];
+            bytes[t] = if D::WIDE { &wide[s][t] } else { &steps[t].q };
         }
-        let n = (groups - s * (STEP / 32)).min(STEP / 32);
-        for g in 0..n * parts {
-            let mut q = [quads(&x[0][s].q, g); TOKENS];
+        let n = (groups - s * (STEP / 32)).min(STEP / 32) * parts;
+        for g in 0..n {
+            let mut q = [units(bytes[0], g); TOKENS];
             for t in 1..TOKENS {
-                q[t] = quads(&steps[t].q, g);
+                q[t] = units(bytes[t], g);
             }
-            let products = D::dots::<TOKENS, QUADS>(isa, &w.q.as_chunks().0[g], q);
+            products[g] = D::dots::<TOKENS, UNITS>(isa, &w.q.as_chunks().0[g], q);
+        }
+        for g in 0..n {
             let scales = isa.load(&w.scale[g]);
             for t in 0..TOKENS {
                 let scale = isa.mul(scales, isa.splat(steps[t].scale[g / parts]));
-                sums[t] = isa.mul_add(isa.float_i32(products[t]), scale, sums[t]);
+                sums[t] = isa.mul_add(isa.float_i32(products[g][t]), scale, sums[t]);
             }
             if shape.mins {
                 let min = isa.load(&w.min[g]);
@@ -416,8 +442,8 @@ fn tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
     sums
 }
 
-/// The activations of group `g`, by fours.
+/// The activations of group `g`, by fours or by pairs.
 #[inline(always)]
-pub(super) fn quads<const QUADS: usize>(q: &[[u8; 32]; 8], g: usize) -> &[[u8; 4]; QUADS] {
+pub(super) fn units<const UNITS: usize>(q: &[[u8; 32]], g: usize) -> &[[u8; 4]; UNITS] {
     &q.as_flattened().as_chunks().0.as_chunks().0[g]
 }

@@ -6,64 +6,51 @@ use super::side_by_side::Dots;
 use super::simd128::{Pair, Simd128, load, store, transpose};
 use super::wasm::*;
 
-/// Dot products of two 16-bit numbers, to which bytes are widened as they are read.
+/// Dot products of two 16-bit numbers, to which bytes are widened: before they meet several tokens, as they are read for
+/// one.
 pub(super) struct Pairs;
 
 impl Dots<Simd128> for Pairs {
+    const WIDE: bool = true;
     const TERNARY_TOKENS: usize = 4;
 
-    /// Pairs (16-bit lanes) of eight rows side by side.
     #[inline(always)]
     fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
-        let flip = u8x16_splat(flip);
-        for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let to = to.as_flattened_mut();
-            // Pairs of two rows side by side, then of four, then of eight.
-            let mut twos = [flip; 8];
-            for i in 0..4 {
-                let (a, b) = (load(&rows[2 * i][16 * half..]), load(&rows[2 * i + 1][16 * half..]));
-                twos[2 * i] = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(a, b);
-                twos[2 * i + 1] = i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(a, b);
-            }
-            for part in 0..2 {
-                // Four times two rows, of pairs `4 * part` and following.
-                let rows = [twos[part], twos[2 + part], twos[4 + part], twos[6 + part]];
-                for (i, pairs) in transpose(rows).into_iter().enumerate() {
-                    store(v128_xor(pairs, flip), &mut to[64 * part + 16 * i..]);
-                }
+        quads_side_by_side(rows, flip, to);
+    }
+
+    #[inline(always)]
+    fn rearrange(_: Simd128, _: &mut [[u8; 32]; 8]) {}
+
+    /// From the last quads to the first, since those of eight rows become two pairs of as many bytes each.
+    #[inline(always)]
+    fn widen(_: Simd128, units: &mut [[u8; 32]]) {
+        for i in (0..units.len() / 2).rev() {
+            let quads = [load(&units[i]), load(&units[i][16..])];
+            for (four, quads) in quads.into_iter().enumerate() {
+                let (low, high) = (i16x8_extend_low_i8x16(quads), i16x8_extend_high_i8x16(quads));
+                store(i32x4_shuffle::<0, 2, 4, 6>(low, high), &mut units[2 * i][16 * four..]);
+                store(i32x4_shuffle::<1, 3, 5, 7>(low, high), &mut units[2 * i + 1][16 * four..]);
             }
         }
     }
 
-    /// Pairs in even places, and then those in odd ones.
     #[inline(always)]
-    fn rearrange(_: Simd128, quads: &mut [[u8; 32]; 8]) {
-        for quads in quads {
-            let (a, b) = (load(quads), load(&quads[16..]));
-            let even = i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b);
-            let odd = i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(a, b);
-            store(even, quads);
-            store(odd, &mut quads[16..]);
-        }
-    }
-
-    #[inline(always)]
-    fn dots<const TOKENS: usize, const QUADS: usize>(
+    fn dots<const TOKENS: usize, const PAIRS: usize>(
         _: Simd128,
-        w: &[[u8; 32]; QUADS],
-        x: [&[[u8; 4]; QUADS]; TOKENS],
+        w: &[[u8; 32]; PAIRS],
+        x: [&[[u8; 4]; PAIRS]; TOKENS],
     ) -> [[v128; 2]; TOKENS] {
         let mut sums = [[i32x4_splat(0); 2]; TOKENS];
-        for (i, w) in w.as_chunks::<2>().0.iter().enumerate() {
-            let w = w.as_flattened();
-            let mut eight = [i16x8_splat(0); TOKENS];
+        // A pair at a time: with two in a row, V8 keeps sums on the stack.
+        for (i, w) in w.iter().enumerate() {
+            let w = [load(w), load(&w[16..])];
             for t in 0..TOKENS {
-                eight[t] = load_widened(&x[t].as_flattened()[8 * i..]);
+                let x = load_repeated(&x[t][i]);
+                for four in 0..2 {
+                    sums[t][four] = i32x4_add(i32x4_dot_i16x8(w[four], x), sums[t][four]);
+                }
             }
-            sums = pair::<TOKENS, 0>(w, eight, sums);
-            sums = pair::<TOKENS, 1>(&w[16..], eight, sums);
-            sums = pair::<TOKENS, 2>(&w[32..], eight, sums);
-            sums = pair::<TOKENS, 3>(&w[48..], eight, sums);
         }
         sums
     }
@@ -141,21 +128,11 @@ pub(super) fn splat_lane<const LANE: usize>(v: v128) -> v128 {
     i32x4_shuffle::<LANE, LANE, LANE, LANE>(v, v)
 }
 
-/// Two weights of eight rows meet activations `2 * PAIR` and the next of every token.
+/// Four bytes, four times.
 #[inline(always)]
-fn pair<const TOKENS: usize, const PAIR: usize>(
-    w: &[u8],
-    x: [v128; TOKENS],
-    mut sums: [[v128; 2]; TOKENS],
-) -> [[v128; 2]; TOKENS] {
-    let w = [load_widened(w), load_widened(&w[8..])];
-    for t in 0..TOKENS {
-        let x = splat_lane::<PAIR>(x[t]);
-        for four in 0..2 {
-            sums[t][four] = i32x4_add(i32x4_dot_i16x8(w[four], x), sums[t][four]);
-        }
-    }
-    sums
+pub(super) fn load_repeated(four: &[u8; 4]) -> v128 {
+    // SAFETY: 4 bytes are read of 4; any alignment will do.
+    unsafe { v128_load32_splat(four.as_ptr().cast()) }
 }
 
 /// Eight signed bytes as 16-bit numbers.
@@ -164,4 +141,19 @@ pub(super) fn load_widened(x: &[u8]) -> v128 {
     let x: &[u8; 8] = x.first_chunk().expect("8 bytes");
     // SAFETY: 8 bytes are read of 8; any alignment will do.
     unsafe { i16x8_load_extend_i8x8(x.as_ptr().cast()) }
+}
+
+/// Quads (32-bit lanes) of eight rows side by side.
+#[inline(always)]
+pub(super) fn quads_side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
+    let flip = u8x16_splat(flip);
+    for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        for four in 0..2 {
+            let [a, b, c, d] = [4 * four, 4 * four + 1, 4 * four + 2, 4 * four + 3];
+            let row = |row: usize| load(&rows[row][16 * half..]);
+            for (quads, to) in transpose([row(a), row(b), row(c), row(d)]).into_iter().zip(&mut *to) {
+                store(v128_xor(quads, flip), &mut to[16 * four..]);
+            }
+        }
+    }
 }

@@ -5,9 +5,9 @@
 //! products saturate by twos at 16 bits (SSSE3, AVX2), a signed byte (Arm). [`eighth_bit`] looks which.
 
 use super::narrow::{Products, ProductsKernel};
-use super::pairs::{Pairs, for_each_quad, splat_lane};
+use super::pairs::{Pairs, for_each_quad, load_repeated, quads_side_by_side, splat_lane};
 use super::side_by_side::{Dots, DotsKernel};
-use super::simd128::{Pair, Simd128, load, store, transpose};
+use super::simd128::{Pair, Simd128, load};
 use super::wasm::*;
 
 #[inline(always)]
@@ -157,7 +157,7 @@ impl Dots<Simd128> for Quads {
         // A loop of its own for every quad: unrolled, sums would be finished one after the other, in a chain each.
         for (j, w) in w.iter().enumerate() {
             for t in 0..TOKENS {
-                let x = splat_quad(&x[t][j]);
+                let x = load_repeated(&x[t][j]);
                 for four in 0..2 {
                     sums[t][four] = dot_add(load(&w[16 * four..]), x, sums[t][four]);
                 }
@@ -287,7 +287,7 @@ impl<const N: usize> Dots<Simd128> for Folded<N> {
         if N == 2 {
             for (j, w) in w.as_chunks::<2>().0.iter().enumerate() {
                 for t in 0..TOKENS {
-                    let (even, odd) = (splat_quad(&x[t][2 * j]), splat_quad(&x[t][2 * j + 1]));
+                    let (even, odd) = (load_repeated(&x[t][2 * j]), load_repeated(&x[t][2 * j + 1]));
                     for four in 0..2 {
                         let products = i16x8_add(
                             i16x8_relaxed_dot_i8x16_i7x16(even, load(&w[0][16 * four..])),
@@ -303,7 +303,7 @@ impl<const N: usize> Dots<Simd128> for Folded<N> {
             let mut pairs = [[i16x8_splat(0); 2]; TOKENS];
             for j in from..QUADS.min(from + N) {
                 for t in 0..TOKENS {
-                    let x = splat_quad(&x[t][j]);
+                    let x = load_repeated(&x[t][j]);
                     for four in 0..2 {
                         let products = i16x8_relaxed_dot_i8x16_i7x16(x, load(&w[j][16 * four..]));
                         pairs[t][four] = i16x8_add(products, pairs[t][four]);
@@ -361,27 +361,5 @@ impl<const N: usize> Products<Simd128> for Folded<N> {
             }
         });
         sums
-    }
-}
-
-/// Four activations, four times.
-#[inline(always)]
-fn splat_quad(quad: &[u8; 4]) -> v128 {
-    // SAFETY: 4 bytes are read of 4; any alignment will do.
-    unsafe { v128_load32_splat(quad.as_ptr().cast()) }
-}
-
-/// Quads (32-bit lanes) of eight rows side by side.
-#[inline(always)]
-fn quads_side_by_side(rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
-    let flip = u8x16_splat(flip);
-    for (half, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        for four in 0..2 {
-            let [a, b, c, d] = [4 * four, 4 * four + 1, 4 * four + 2, 4 * four + 3];
-            let row = |row: usize| load(&rows[row][16 * half..]);
-            for (quads, to) in transpose([row(a), row(b), row(c), row(d)]).into_iter().zip(&mut *to) {
-                store(v128_xor(quads, flip), &mut to[16 * four..]);
-            }
-        }
     }
 }

@@ -24,6 +24,9 @@ pub trait DotsKernel<I: SideBySide> {
 
 /// A way to multiply bytes: weights with activations, which are at least -127.
 pub trait Dots<I: Isa> {
+    /// Whether [`Dots::dots`] takes numbers of 16 bits, by pairs, rather than bytes by fours.
+    const WIDE: bool = false;
+
     /// How many tokens suit the registers where nothing but the dot products needs them: 4 or 8.
     const TERNARY_TOKENS: usize;
 
@@ -42,11 +45,16 @@ pub trait Dots<I: Isa> {
         Self::side_by_side(isa, rows.each_ref(), 0, quads);
     }
 
-    /// The products of weights of every row, in `QUADS` fours (4 or 8, or 64 of ternary ones), and as many activations
-    /// of every token, summed in a lane for each row.
-    fn dots<const TOKENS: usize, const QUADS: usize>(
+    /// Makes pairs of 16-bit numbers of the bytes that lie side by side in the first half, where these are
+    /// [wide](Dots::WIDE).
+    #[inline(always)]
+    fn widen(_isa: I, _units: &mut [[u8; 32]]) {}
+
+    /// The products of weights of every row, in `UNITS` fours (4 or 8, or 64 of ternary ones) or pairs (8 or 16), and as
+    /// many activations of every token, summed in a lane for each row.
+    fn dots<const TOKENS: usize, const UNITS: usize>(
         isa: I,
-        w: &[[u8; 32]; QUADS],
-        x: [&[[u8; 4]; QUADS]; TOKENS],
+        w: &[[u8; 32]; UNITS],
+        x: [&[[u8; 4]; UNITS]; TOKENS],
     ) -> [I::I32x8; TOKENS];
 }

@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use super::narrow::{Narrow, ProductsKernel};
-use super::side_by_side::{DotsKernel, SideBySide};
+use super::side_by_side::{Dots, DotsKernel, SideBySide};
 use super::wasm::*;
 use super::{Isa, Kernel};
 use crate::ops::fours::Fours;
@@ -464,6 +464,12 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn widens(self, signed: bool) -> bool {
+        // How many bits there are without signs does not matter here.
+        self.with_dots(signed, 6, IsWide)
+    }
+
+    #[inline(always)]
     fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
         ternary::eight::tokens::<F, Self>(self, rows);
     }
@@ -479,6 +485,18 @@ impl Isa for Simd128 {
             1 => narrow::fours::<F, Self>(self, rows),
             _ => eight::fours::<F, Self>(self, rows),
         }
+    }
+}
+
+/// Looks whether dot products are [wide](Dots::WIDE).
+struct IsWide;
+
+impl DotsKernel<Simd128> for IsWide {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<D: Dots<Simd128>>(self, _: u8) -> bool {
+        D::WIDE
     }
 }
 
