@@ -277,7 +277,7 @@ fn reranker() -> Model {
         data.extend((0..len / 4).flat_map(|i| ((((first + i) as f32) * 0.7).sin() / 4.0).to_le_bytes()));
         data.resize(first + len + Writer::padding(len), 0);
     }
-    Model::from_bytes([writer.head(), data].concat()).unwrap()
+    load(&[writer.head(), data].concat(), 10_000).unwrap()
 }
 
 /// All vectors, and in how many batches they came.

@@ -4,7 +4,7 @@ use js_sys::{Array, Object};
 use motelm_core::embed;
 use motelm_core::gguf::File;
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, ShowControl};
-use motelm_core::{Bytes, Tokenizer};
+use motelm_core::Tokenizer;
 use wasm_bindgen::prelude::*;
 
 use crate::describe;
@@ -28,15 +28,6 @@ impl Model {
 
 #[wasm_bindgen]
 impl Model {
-    /// A model whose whole file is at hand; [`Loader`](crate::Loader) is the way for larger ones.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    #[wasm_bindgen(js_name = fromBytes)]
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        Self::new(&File::parse(Bytes::new(bytes))?)
-    }
-
     /// As [`Head::info`](crate::Head::info).
     pub fn info(&self) -> Object {
         describe::info(self.model.file(), self.model.plan())
