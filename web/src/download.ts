@@ -104,7 +104,8 @@ interface Begun {
   room: Promise<StorageEstimate> | undefined;
 }
 
-/** Its first piece is empty: whoever has that can end it, and others have their turn, although nothing else is read. */
+/** What is kept, and then what the server sends. The first piece is empty: only what has begun can be ended, which lets others
+ * have the file, also where nothing is read of it. */
 async function* fromShelf({ shelf, at, remote, size, entry, room }: Begun, options: Options, release: () => void): AsyncGenerator<Piece, void, void> {
   const hash = options.sha256 === undefined ? undefined : new Sha256();
   // What nobody who reads has to wait for.
@@ -137,7 +138,7 @@ async function* fromShelf({ shelf, at, remote, size, entry, room }: Begun, optio
       wanted = true;
       throw error;
     } finally {
-      // Who stops reading does not want the file, unless that is an abort.
+      // Who just stops reading, without an abort, has found that the file is of no use.
       if (!right) await keeper?.drop(wanted || options.signal.aborted);
     }
     if (!right) await mismatch(shelf);
