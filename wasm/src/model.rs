@@ -1,10 +1,10 @@
 //! A loaded model.
 
 use js_sys::{Array, Object};
+use motelm_core::Tokenizer;
 use motelm_core::embed;
 use motelm_core::gguf::File;
 use motelm_core::tokenizer::{AddSpecial, Encode, ParseSpecial, ShowControl};
-use motelm_core::Tokenizer;
 use wasm_bindgen::prelude::*;
 
 use crate::describe;

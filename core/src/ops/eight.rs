@@ -1,8 +1,8 @@
 //! Integer weights times several tokens, with eight rows as lanes: [`super::panel`] on registers of 256 or 128 bits.
 //!
 //! Eight rows, 256 weights of each at a time, are unpacked and laid side by side, so that eight lanes hold the same few
-//! neighbouring weights of every row. Four tokens meet them in integer sums that stay in registers and then wait in
-//! memory for their scales, those of a step together. A piece of eight rows is 24 KB, or 40 in 16 bits, and stays in the
+//! neighbouring weights of every row. Four tokens meet them in integer sums that stay in registers; the float sums wait
+//! in memory meanwhile. A piece of eight rows is 24 KB, or 40 in 16 bits, and stays in the
 //! first cache, or near it, while all tokens pass by. Of 1, 2, 3, 4 and 6 tokens, 4 did best in Chromium.
 //!
 //! Only the unpacking of a row is compiled for every format, and called through a [`Shape`]; the multiplying is shared
@@ -363,7 +363,8 @@ impl<I: SideBySide, D: Dots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
         let n_rows = ROWS.min(out.width() - r);
         let last = out.rows() - 1;
         let nothing = isa.dot_u7(isa.splat_bytes(0), isa.splat_bytes(0));
-        // Those of a step wait for their scales: with the floats' sums beside them, V8 would keep some on the stack.
+        // Where they are wide, those of a step wait for their scales: with the floats' sums beside them, V8 would keep some
+        // on the stack. Everybody else is slower for it.
         let mut products = [[nothing; TOKENS]; STEP / 16];
         for t in (0..=last).step_by(TOKENS) {
             // A last token stands in for those that are missing.
@@ -422,21 +423,43 @@ fn tile<I: SideBySide, D: Dots<I>, const UNITS: usize>(
             for t in 1..TOKENS {
                 q[t] = units(bytes[t], g);
             }
-            products[g] = D::dots::<TOKENS, UNITS>(isa, &w.q.as_chunks().0[g], q);
+            let of_group = D::dots::<TOKENS, UNITS>(isa, &w.q.as_chunks().0[g], q);
+            if D::WIDE {
+                products[g] = of_group;
+            } else {
+                sums = scaled(isa, shape, w, steps, (g, parts), of_group, sums);
+            }
         }
-        for g in 0..n {
-            let scales = isa.load(&w.scale[g]);
-            for t in 0..TOKENS {
-                let scale = isa.mul(scales, isa.splat(steps[t].scale[g / parts]));
-                sums[t] = isa.mul_add(isa.float_i32(products[g][t]), scale, sums[t]);
+        if D::WIDE {
+            for g in 0..n {
+                sums = scaled(isa, shape, w, steps, (g, parts), products[g], sums);
             }
-            if shape.mins {
-                let min = isa.load(&w.min[g]);
-                for t in 0..TOKENS {
-                    let sum = if parts == 1 { steps[t].sum[g] } else { steps[t].half_sum.as_flattened()[g] };
-                    sums[t] = isa.neg_mul_add(min, isa.splat(sum), sums[t]);
-                }
-            }
+        }
+    }
+    sums
+}
+
+/// Adds a group's products times its scales, without its minima; `parts` groups share a scale of activations.
+#[inline(always)]
+fn scaled<I: Isa>(
+    isa: I,
+    shape: &Shape<I>,
+    w: &Weights,
+    steps: [&Step; TOKENS],
+    (g, parts): (usize, usize),
+    products: [I::I32x8; TOKENS],
+    mut sums: [I::F32x8; TOKENS],
+) -> [I::F32x8; TOKENS] {
+    let scales = isa.load(&w.scale[g]);
+    for t in 0..TOKENS {
+        let scale = isa.mul(scales, isa.splat(steps[t].scale[g / parts]));
+        sums[t] = isa.mul_add(isa.float_i32(products[t]), scale, sums[t]);
+    }
+    if shape.mins {
+        let min = isa.load(&w.min[g]);
+        for t in 0..TOKENS {
+            let sum = if parts == 1 { steps[t].sum[g] } else { steps[t].half_sum.as_flattened()[g] };
+            sums[t] = isa.neg_mul_add(min, isa.splat(sum), sums[t]);
         }
     }
     sums
