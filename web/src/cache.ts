@@ -1,5 +1,5 @@
 /** The files that `Mote.load` keeps: what is there, how much room it takes, and how to make room. */
-import { download } from './download.js';
+import { download, kept } from './download.js';
 import { check } from './error.js';
 import { address } from './given.js';
 import { progressOf } from './progress.js';
@@ -32,11 +32,8 @@ export const cache = {
 
   /** Whether a file is here, all of it. */
   async has(url: Address): Promise<boolean> {
-    const kept = await store();
-    if (!kept) return false;
-    const shelf = await Shelf.of(kept, address(url));
-    const entry = await shelf.entry();
-    return entry !== undefined && (await shelf.stored(entry)) === entry.size;
+    const files = await store();
+    return files !== undefined && (await kept(await Shelf.of(files, address(url)))).whole;
   },
 
   /** Downloads a file without loading it; fails when there is no room. */

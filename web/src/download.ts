@@ -85,7 +85,7 @@ export async function download(url: string, options: Options): Promise<Opened> {
 }
 
 /** What there is of a file. */
-async function kept(shelf: Shelf) {
+export async function kept(shelf: Shelf) {
   const entry = await shelf.entry();
   const at = entry ? shelf.keeps(entry, await shelf.stored(entry)) : 0;
   return { entry, at, whole: at === entry?.size };

@@ -53,7 +53,7 @@ pub(crate) const TOGETHER: usize = 4;
 pub(crate) type WideStep = [[[u8; 32]; STEP / 16]; TOGETHER];
 
 /// Whether instructions may ask for them.
-const MAY_BE_WIDE: bool = cfg!(target_feature = "simd128");
+pub(super) const MAY_BE_WIDE: bool = cfg!(target_feature = "simd128");
 
 /// What the values of a token share that are rounded together.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,8 +2,8 @@
 //!
 //! Eight rows, 256 weights of each at a time, are unpacked and laid side by side, so that eight lanes hold the same few
 //! neighbouring weights of every row. Four tokens meet them in integer sums that stay in registers; the float sums wait
-//! in memory meanwhile. A piece of eight rows is 24 KB, or 40 in 16 bits, and stays in the
-//! first cache, or near it, while all tokens pass by. Of 1, 2, 3, 4 and 6 tokens, 4 did best in Chromium.
+//! in memory meanwhile. A piece of eight rows is 24 KB, or 40 in 16 bits, and stays in the first cache, or near it,
+//! while all tokens pass by. Of 1, 2, 3, 4 and 6 tokens, 4 did best in Chromium.
 //!
 //! Only the unpacking of a row is compiled for every format, and called through a [`Shape`]; the multiplying is shared
 //! by all of them. That keeps modules for browsers small.
@@ -11,7 +11,7 @@
 use core::array;
 use core::marker::PhantomData;
 
-use super::activations::{STEP, Step, TOGETHER, WideStep};
+use super::activations::{MAY_BE_WIDE, STEP, Step, TOGETHER, WideStep};
 #[cfg(target_feature = "simd128")]
 use super::fours::{Fours, SCALES};
 use super::integers::{self, Lanes, Sign, Unpacked};
@@ -170,7 +170,7 @@ type Quads = [[u8; 4 * ROWS]; STEP / 4];
 
 /// The same, with room for 16 bits each where dot products may be [wide](Dots::WIDE).
 type Units = [[u8; 4 * ROWS]; UNITS];
-const UNITS: usize = if cfg!(target_feature = "simd128") { STEP / 2 } else { STEP / 4 };
+const UNITS: usize = if MAY_BE_WIDE { STEP / 2 } else { STEP / 4 };
 
 /// What depends on the dot products, behind pointers: everything else is compiled once for all of them.
 struct Way<I> {
