@@ -73,6 +73,11 @@ impl Model {
         Ok(Self { inner: Arc::new(Inner { file: file.clone(), plan, data, vectors }), watch: None })
     }
 
+    /// Whether somebody sees what comes into the matrices.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// The same model, whose products are watched.
     #[must_use]
     pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {

@@ -234,7 +234,10 @@ impl Session {
         let recurrent = self.caches.iter().any(|cache| matches!(cache, Cache::State(_)));
         let allowed = if recurrent { usize::MAX } else { budget.layers.max(1) };
         let until = n_layers.min(layers.saturating_add(allowed));
-        self.run_layers(&[self.next(n)], layers..until, &mut Blind);
+        self.run_layers(&[self.next(n)], layers..until.min(n_layers.saturating_sub(1)), &mut Blind);
+        if until == n_layers && layers < until {
+            self.run_last_layer(n);
+        }
         let reaches_logits = allowed > until - layers;
         if until < n_layers || (n == pending && !reaches_logits) {
             self.under_way = Some(UnderWay { n, layers: until });
@@ -286,10 +289,12 @@ impl Session {
     /// # Errors
     /// As [`Session::push`] and [`Session::step`].
     pub fn forward(&mut self, tokens: &[u32]) -> Result<&mut [f32]> {
-        self.forward_observed(tokens, &mut Blind)
+        self.push(tokens)?;
+        while let Progress::Pending(_) = self.step(usize::MAX)? {}
+        Ok(&mut self.buffers.logits)
     }
 
-    /// [`Session::forward`], watched.
+    /// [`Session::forward`], watched: every token passes all layers.
     ///
     /// # Errors
     /// As [`Session::forward`].

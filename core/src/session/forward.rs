@@ -7,7 +7,7 @@ mod recurrent;
 use core::ops::Range;
 
 use super::buffers::Buffers;
-use super::{Observer, Session};
+use super::{Blind, Observer, Session};
 use crate::cache::Cache;
 use crate::model::Model;
 use crate::model::plan::{Ffn, Head, Layer, Linear, Mixer, Norm, Plan, Wiring};
@@ -54,24 +54,46 @@ impl Session {
         observer: &mut dyn Observer,
     ) {
         let model = self.model.clone();
-        let plan = model.plan();
         let (first, n) = (self.done, count(texts));
         for i in layers {
-            let cx = self.options.cx(self.team.is_alone());
-            let mut pass = Pass {
-                cx,
-                model: &model,
-                positions: Positions { start: texts[0].start, first, n },
-                texts,
-                rope: self.layer_ropes[i].map(|r| {
-                    let skipped: usize = self.ropes[..r].iter().map(|rope| 2 * rope.n_pairs() * n).sum();
-                    (&self.ropes[r], skipped)
-                }),
-                cache: &mut self.caches[self.layer_caches[i]],
-                buffers: &mut self.buffers,
-            };
-            pass.layer(&plan.layers[i]);
-            observer.residual(i + 1, first, &self.buffers.x[..n * plan.dim]);
+            self.pass(&model, i, texts, n).layer(&model.plan().layers[i]);
+            observer.residual(i + 1, first, &self.buffers.x[..n * model.plan().dim]);
+        }
+    }
+
+    /// Sends the stream of the next `n` tokens through the last block, as far as it is of use: of all but the last token
+    /// that is only what later tokens will attend to, unless somebody watches.
+    pub(super) fn run_last_layer(&mut self, n: usize) {
+        let model = self.model.clone();
+        let (i, dim) = (self.layer_caches.len() - 1, model.plan().dim);
+        let layer = &model.plan().layers[i];
+        let others = n - 1;
+        if others == 0 || !layer.mixer.attends() || model.is_watched() {
+            return self.run_layers(&[self.next(n)], i..i + 1, &mut Blind);
+        }
+        self.pass(&model, i, &[self.next(others)], n).keep(layer);
+        let last = Positions { first: self.done + others, ..self.next(1) };
+        self.buffers.x.copy_within(others * dim..n * dim, 0);
+        self.pass(&model, i, &[last], n).layer(layer);
+        self.buffers.x.copy_within(..dim, others * dim);
+    }
+
+    /// Block `i` at work on some texts, whose stream begins `buffers.x`, of a batch of `n` tokens.
+    fn pass<'a>(&'a mut self, model: &'a Model, i: usize, texts: &'a [Positions], n: usize) -> Pass<'a> {
+        let Positions { start, first, .. } = texts[0];
+        let angles = |rope: &RopeTable, tokens: usize| 2 * rope.n_pairs() * tokens;
+        Pass {
+            cx: self.options.cx(self.team.is_alone()),
+            model,
+            positions: Positions { start, first, n: count(texts) },
+            texts,
+            rope: self.layer_ropes[i].map(|r| {
+                let rope = &self.ropes[r];
+                let others: usize = self.ropes[..r].iter().map(|other| angles(other, n)).sum();
+                (rope, others + angles(rope, first - self.done))
+            }),
+            cache: &mut self.caches[self.layer_caches[i]],
+            buffers: &mut self.buffers,
         }
     }
 
@@ -196,6 +218,20 @@ impl Pass<'_> {
                 self.add_to_stream(None, layer.residual_scale);
                 self.normalize_stream(after_ffn);
             }
+        }
+    }
+
+    /// What the layer's cache is to have of the batch, and nothing else.
+    fn keep(&mut self, layer: &Layer) {
+        self.read_stream(match &layer.wiring {
+            Wiring::Sequential { mixer_pre, .. } => mixer_pre.as_ref(),
+            Wiring::Parallel { mixer_pre, .. } => Some(mixer_pre),
+            Wiring::PostNorm { .. } => None,
+        });
+        match &layer.mixer {
+            Mixer::Attention(attention) => self.keep_attention(attention),
+            Mixer::Latent(latent) => self.keep_latent(latent),
+            Mixer::ShortConv(_) | Mixer::StateSpace(_) => unreachable!("a state is not kept by position"),
         }
     }
 

@@ -94,6 +94,11 @@ impl Mixer {
         }
     }
 
+    /// Whether it keeps rows of each position, and looks at those of others.
+    pub fn attends(&self) -> bool {
+        matches!(self.kept(), Kept::Rows(_))
+    }
+
     /// How it rotates, if it does.
     pub fn rope(&self) -> Option<&Rope> {
         match self {

@@ -12,30 +12,24 @@ use crate::session::buffers::Buffers;
 impl Pass<'_> {
     /// `o = attention(h)`
     pub(super) fn attention(&mut self, attention: &Attention) {
-        self.project(attention);
+        self.project(attention, true);
+        self.keep_projected(attention);
         let n = self.positions.n;
-        let (q_dim, kv_dim, head_dim) = (attention.q_dim(), attention.kv_dim(), attention.head_dim);
+        let q_dim = attention.q_dim();
+        let q_norm = match &attention.qk_norm {
+            QkNorm::None => None,
+            QkNorm::PerHead { q, .. } => Some((q, attention.head_dim)),
+            QkNorm::Whole { q, .. } => Some((q, q_dim)),
+        };
         let (cx, model) = (&self.cx, self.model);
-        let Buffers { q, k, v, attended, scratch, o, angles, activations, .. } = &mut *self.buffers;
-        let (q, k, v) = (&mut q[..n * q_dim], &mut k[..n * kv_dim], &v[..n * kv_dim]);
-        match &attention.qk_norm {
-            QkNorm::None => {}
-            QkNorm::PerHead { q: q_norm, k: k_norm } => {
-                normalize(cx, weights(model, q_norm), q_dim, head_dim, q);
-                normalize(cx, weights(model, k_norm), kv_dim, head_dim, k);
-            }
-            QkNorm::Whole { q: q_norm, k: k_norm } => {
-                normalize(cx, weights(model, q_norm), q_dim, q_dim, q);
-                normalize(cx, weights(model, k_norm), kv_dim, kv_dim, k);
-            }
+        let Buffers { q, attended, scratch, o, angles, activations, .. } = &mut *self.buffers;
+        let q = &mut q[..n * q_dim];
+        if let Some((norm, group)) = q_norm {
+            normalize(cx, weights(model, norm), q_dim, group, q);
         }
         if let Some((rope, at)) = self.rope {
-            let angles = &angles[at..];
-            rotate(cx, rope.pairs, angles, rope.n_pairs(), head_dim, q_dim, q);
-            rotate(cx, rope.pairs, angles, rope.n_pairs(), head_dim, kv_dim, k);
+            rotate(cx, rope.pairs, &angles[at..], rope.n_pairs(), attention.head_dim, q_dim, q);
         }
-        let cache = rows(self.cache);
-        cache.write(cx.level, self.positions.first, k, v);
         let attended = &mut attended[..n * q_dim];
         let queries = Queries {
             n_heads: attention.n_heads,
@@ -44,26 +38,36 @@ impl Pass<'_> {
             alibi: attention.alibi,
             sinks: attention.sinks.map(|sinks| model.vector(sinks)),
         };
-        attend_by_text(cx, &queries, cache, self.texts, q, attended, scratch);
+        attend_by_text(cx, &queries, rows(self.cache), self.texts, q, attended, scratch);
         if let Some(norm) = &attention.sub_norm {
             normalize(cx, weights(model, norm), q_dim, q_dim, attended);
         }
         apply(cx, model, activations, attended, [(&attention.out, &mut o[..n * attention.out.n_out])]);
     }
 
-    /// `q, k, v = projections(h)`
-    fn project(&mut self, attention: &Attention) {
+    /// What [`Self::attention`] leaves in the cache, alone.
+    pub(super) fn keep_attention(&mut self, attention: &Attention) {
+        self.project(attention, false);
+        self.keep_projected(attention);
+    }
+
+    /// `q, k, v = projections(h)`; `q` only where it is wanted or made with the others.
+    fn project(&mut self, attention: &Attention, queries: bool) {
         let (n, width) = (self.positions.n, self.width());
         let (q_dim, kv_dim) = (attention.q_dim(), attention.kv_dim());
         let Buffers { h, q, k, v, fused, activations, .. } = &mut *self.buffers;
+        let h = &h[..width];
         let (q, k, v) = (&mut q[..n * q_dim], &mut k[..n * kv_dim], &mut v[..n * kv_dim]);
         match &attention.qkv {
-            Qkv::Separate { q: wq, k: wk, v: wv } => {
-                apply(&self.cx, self.model, activations, &h[..width], [(wq, q), (wk, k), (wv, v)]);
+            Qkv::Separate { q: wq, k: wk, v: wv } if queries => {
+                apply(&self.cx, self.model, activations, h, [(wq, q), (wk, k), (wv, v)]);
+            }
+            Qkv::Separate { k: wk, v: wv, .. } => {
+                apply(&self.cx, self.model, activations, h, [(wk, k), (wv, v)]);
             }
             Qkv::Fused(qkv) => {
                 let fused = &mut fused[..n * qkv.n_out];
-                apply(&self.cx, self.model, activations, &h[..width], [(qkv, &mut *fused)]);
+                apply(&self.cx, self.model, activations, h, [(qkv, &mut *fused)]);
                 for (i, row) in fused.chunks_exact(qkv.n_out).enumerate() {
                     q[i * q_dim..][..q_dim].copy_from_slice(&row[..q_dim]);
                     k[i * kv_dim..][..kv_dim].copy_from_slice(&row[q_dim..][..kv_dim]);
@@ -73,27 +77,43 @@ impl Pass<'_> {
         }
     }
 
+    /// Makes `k` ready and writes it into the cache, with `v`.
+    fn keep_projected(&mut self, attention: &Attention) {
+        let (n, kv_dim) = (self.positions.n, attention.kv_dim());
+        let k_norm = match &attention.qk_norm {
+            QkNorm::None => None,
+            QkNorm::PerHead { k, .. } => Some((k, attention.head_dim)),
+            QkNorm::Whole { k, .. } => Some((k, kv_dim)),
+        };
+        let cx = &self.cx;
+        let Buffers { k, v, angles, .. } = &mut *self.buffers;
+        let (k, v) = (&mut k[..n * kv_dim], &v[..n * kv_dim]);
+        if let Some((norm, group)) = k_norm {
+            normalize(cx, weights(self.model, norm), kv_dim, group, k);
+        }
+        if let Some((rope, at)) = self.rope {
+            rotate(cx, rope.pairs, &angles[at..], rope.n_pairs(), attention.head_dim, kv_dim, k);
+        }
+        rows(self.cache).write(cx.level, self.positions.first, k, v);
+    }
+
     /// `o = latent(h)`
     pub(super) fn latent(&mut self, latent: &Latent) {
         self.latent_queries(latent);
-        self.latent_keys(latent);
+        self.keep_latent(latent);
         let n = self.positions.n;
         let (n_heads, rank) = (latent.n_heads, latent.rank);
         let (key_dim, value) = (latent.key_dim(), latent.value);
         let (cx, model) = (&self.cx, self.model);
-        let Buffers { q, k, attended, scratch, fused, head, head_out, o, angles, activations, .. } =
+        let Buffers { q, attended, scratch, fused, head, head_out, o, angles, activations, .. } =
             &mut *self.buffers;
-        let (q, k) = (&mut q[..n * n_heads * key_dim], &mut k[..n * key_dim]);
+        let q = &mut q[..n * n_heads * key_dim];
         if let Some((rope, at)) = self.rope {
-            let angles = &angles[at..];
-            rotate(cx, rope.pairs, angles, rope.n_pairs(), key_dim, n_heads * key_dim, q);
-            rotate(cx, rope.pairs, angles, rope.n_pairs(), key_dim, key_dim, k);
+            rotate(cx, rope.pairs, &angles[at..], rope.n_pairs(), key_dim, n_heads * key_dim, q);
         }
-        let cache = rows(self.cache);
-        cache.write(cx.level, self.positions.first, k, &[]);
         let attended = &mut attended[..n * n_heads * rank];
         let queries = Queries { n_heads, scale: latent.scale, softcap: None, alibi: None, sinks: None };
-        attend_by_text(cx, &queries, cache, self.texts, q, attended, scratch);
+        attend_by_text(cx, &queries, rows(self.cache), self.texts, q, attended, scratch);
         let values = &mut fused[..n * n_heads * value];
         let (head, head_out) = (&mut head[..n * rank], &mut head_out[..n * value]);
         for h in 0..n_heads {
@@ -139,12 +159,12 @@ impl Pass<'_> {
         }
     }
 
-    /// `k`: the key that will rotate, then the normalised latent vector.
-    fn latent_keys(&mut self, latent: &Latent) {
+    /// What [`Self::latent`] leaves in the cache, alone: the key that rotates, then the normalised latent vector.
+    pub(super) fn keep_latent(&mut self, latent: &Latent) {
         let (n, width) = (self.positions.n, self.width());
         let (rotated, rank, key_dim) = (latent.rope.dims, latent.rank, latent.key_dim());
         let (cx, model) = (&self.cx, self.model);
-        let Buffers { h, k, v, head, activations, .. } = &mut *self.buffers;
+        let Buffers { h, k, v, head, angles, activations, .. } = &mut *self.buffers;
         let (k, projected, latents) = (&mut k[..n * key_dim], &mut v[..n * key_dim], &mut head[..n * rank]);
         apply(cx, model, activations, &h[..width], [(&latent.kv, &mut *projected)]);
         for (to, from) in latents.chunks_exact_mut(rank).zip(projected.chunks_exact(key_dim)) {
@@ -156,6 +176,10 @@ impl Pass<'_> {
             to[..rotated].copy_from_slice(&projected[rank..]);
             to[rotated..].copy_from_slice(latent);
         }
+        if let Some((rope, at)) = self.rope {
+            rotate(cx, rope.pairs, &angles[at..], rope.n_pairs(), key_dim, key_dim, k);
+        }
+        rows(self.cache).write(cx.level, self.positions.first, k, &[]);
     }
 }
 
