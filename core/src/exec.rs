@@ -21,13 +21,13 @@ pub unsafe trait Executor: Sync {
         None
     }
 
-    /// Whether single tokens are faster on the caller's thread alone, as far as a session has found out.
-    fn is_faster_alone(&self) -> bool {
-        false
+    /// What a session [left](Self::remember) for the next; 0 when none did.
+    fn remembered(&self) -> u32 {
+        0
     }
 
-    /// A session found out; the next one begins with that.
-    fn remember_alone(&self, _alone: bool) {}
+    /// Keeps what a session found out about these threads, in a form that only sessions know.
+    fn remember(&self, _found: u32) {}
 
     /// Calls `task(0)` to `task(n - 1)`, in any order, on any thread.
     fn run(&self, n: usize, task: &(dyn Fn(usize) + Sync));

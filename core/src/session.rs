@@ -163,7 +163,7 @@ impl Session {
         tokens.try_reserve_exact(options.context).map_err(|_| {
             Error::new(ErrorKind::Memory, format!("no memory for a context of {} tokens", options.context))
         })?;
-        let team = Team::new(options.exec.is_faster_alone());
+        let team = Team::remembered(options.exec.remembered());
         Ok(Self {
             model: model.clone(),
             options,

@@ -16,7 +16,7 @@
 
 mod sync;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, UnsafeCell, spin_loop};
 use motelm_core::exec::{Executor, Inline};
@@ -31,8 +31,8 @@ pub struct Pool {
     width: usize,
     spawned: Vec<JoinHandle<()>>,
     clock: fn() -> u64,
-    /// What [`Executor::remember_alone`] was told.
-    alone: AtomicBool,
+    /// What [`Executor::remember`] was told.
+    found: AtomicU32,
 }
 
 /// A thread's part in a pool.
@@ -115,7 +115,7 @@ impl Pool {
             work: Condvar::new(),
             left: Condvar::new(),
         });
-        Self { shared, width: threads.max(1), spawned: Vec::new(), clock, alone: AtomicBool::new(false) }
+        Self { shared, width: threads.max(1), spawned: Vec::new(), clock, found: AtomicU32::new(0) }
     }
 
     /// What one more thread calls [`Worker::work`] of.
@@ -155,12 +155,12 @@ unsafe impl Executor for Pool {
         Some((self.clock)())
     }
 
-    fn is_faster_alone(&self) -> bool {
-        self.alone.load(Ordering::Relaxed)
+    fn remembered(&self) -> u32 {
+        self.found.load(Ordering::Relaxed)
     }
 
-    fn remember_alone(&self, alone: bool) {
-        self.alone.store(alone, Ordering::Relaxed);
+    fn remember(&self, found: u32) {
+        self.found.store(found, Ordering::Relaxed);
     }
 
     fn run(&self, n: usize, task: &Task<'_>) {
@@ -411,10 +411,10 @@ mod tests {
     #[test]
     fn what_a_session_found_is_there_for_the_next() {
         let pool = Pool::hosted(2, micros);
-        assert!(!pool.is_faster_alone());
-        for alone in [true, false] {
-            pool.remember_alone(alone);
-            assert_eq!(pool.is_faster_alone(), alone);
+        assert_eq!(pool.remembered(), 0);
+        for found in [7, u32::MAX] {
+            pool.remember(found);
+            assert_eq!(pool.remembered(), found);
         }
     }
 

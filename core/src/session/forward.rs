@@ -158,8 +158,8 @@ impl Session {
         if let Some(cap) = *cap {
             map(&cx, Softcap(cap), logits);
         }
-        if let Some(alone) = self.team.ends(self.options.exec.now()) {
-            self.options.exec.remember_alone(alone);
+        if let Some(found) = self.team.ends(self.options.exec.now()) {
+            self.options.exec.remember(found);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Threads pay where each has a core of its own. Where another program holds one, they take turns on the others, and
 //! handing each step over only costs; no system tells that beforehand. But one token is as much work as the next: so
 //! tokens are timed, and now and then some are done the other way, whose times decide whether more are. The threads
-//! remember it for the next session.
+//! remember for the next session which way is usual, and when the other is to be tried.
 
 /// Tokens of a try. Their mean counts: where a core is busy, most tokens are fast with all threads, and some wait long.
 const TRY: usize = 8;
@@ -28,8 +28,14 @@ pub(super) struct Team {
 }
 
 impl Team {
-    pub(super) fn new(alone: bool) -> Self {
+    fn new(alone: bool) -> Self {
         Self { alone, usual: [0; TRY], tried: 0, began: None, left: WAIT.0, wait: WAIT.0, n: 0 }
+    }
+
+    /// Goes on where an earlier session was: with what [`Self::ends`] returned, or else 0.
+    pub(super) fn remembered(found: u32) -> Self {
+        let [left, wait] = [found >> 16, found >> 1 & 0x7fff].map(|n| n.clamp(WAIT.0, WAIT.1));
+        Self { left, wait, ..Self::new(found & 1 == 1) }
     }
 
     /// A token begins, at a time in microseconds; nothing where there is no clock, or for what is not a single token.
@@ -42,11 +48,11 @@ impl Team {
         self.began.is_some() && self.alone != (self.left == 0)
     }
 
-    /// What has begun is done. Tells whether the caller's thread is alone from now on, where that changes.
-    pub(super) fn ends(&mut self, now: Option<u64>) -> Option<bool> {
-        let (began, alone) = (self.began.take()?, self.alone);
+    /// What has begun is done. Tells what to remember.
+    pub(super) fn ends(&mut self, now: Option<u64>) -> Option<u32> {
+        let began = self.began.take()?;
         self.took(now?.saturating_sub(began));
-        (self.alone != alone).then_some(self.alone)
+        Some(self.left << 16 | self.wait << 1 | u32::from(self.alone))
     }
 
     fn took(&mut self, time: u64) {
@@ -92,9 +98,7 @@ mod tests {
             team.begins(Some(now));
             alone += usize::from(team.is_alone());
             now += times(i)[usize::from(team.is_alone())];
-            let before = team.alone;
-            let told = team.ends(Some(now));
-            assert_eq!(told, (team.alone != before).then_some(team.alone));
+            assert!(team.ends(Some(now)).is_some());
         }
         alone
     }
@@ -113,11 +117,34 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_session_found_is_only_where_a_session_begins() {
-        let alone = run(&mut Team::new(true), 1000, [1200, 1000]);
-        assert!(alone >= 1000 - 8 * TRY, "{alone} tokens alone although threads are slower");
-        let alone = run(&mut Team::new(true), 1000, [600, 1000]);
-        assert!(alone < 50, "{alone} tokens alone although threads are faster");
+    fn sessions_go_on_where_the_last_one_was() {
+        let mut found = 0;
+        let mut sessions = |n: usize, times: [u64; 2]| {
+            let mut session = || {
+                let mut team = Team::remembered(found);
+                let alone = run(&mut team, 50, times);
+                team.begins(Some(0));
+                found = team.ends(Some(times[usize::from(team.is_alone())])).expect("it was timed");
+                alone
+            };
+            (0..n).map(|_| session()).sum::<usize>()
+        };
+        let alone = sessions(10, [600, 1000]);
+        assert!(alone <= 8, "{alone} tokens alone although threads are faster");
+        sessions(10, [3000, 1000]);
+        let alone = sessions(20, [3000, 1000]);
+        assert!(alone >= 1000 - 8, "{alone} tokens alone although threads are slower");
+        sessions(10, [600, 1000]);
+        let alone = sessions(20, [600, 1000]);
+        assert!(alone <= 8, "{alone} tokens alone although threads are faster again");
+    }
+
+    #[test]
+    fn whatever_is_remembered_can_be_gone_on_with() {
+        for found in [0, 1, u32::MAX, 0x8000_0000, 0x0000_fffe] {
+            let alone = run(&mut Team::remembered(found), 1000, [600, 1000]);
+            assert!(alone < 300, "{alone} tokens alone although threads are faster");
+        }
     }
 
     #[test]
