@@ -336,8 +336,7 @@ const killed = [
 for (const [name, { where, kept }] of names.flatMap((name) => killed.map((how) => [name, how]))) {
   test(`${name}: a download in a ${where} survives the browser being killed`, () =>
     withProfile(async (profile) => {
-      // Firefox goes on for a while.
-      const url = `${server.origin}/big?mib=60&slow&${name}${where}`;
+      const url = `${server.origin}/big?mib=24&still=${12 * MIB}&${name}${where}`;
       const first = await launch(name, { profile });
       const page = await blank(first.defaultBrowserContext(), server.origin);
       await page.exposeFunction('report', (loaded) => loaded > 10 * MIB && first.process().kill('SIGKILL'));
@@ -350,13 +349,14 @@ for (const [name, { where, kept }] of names.flatMap((name) => killed.map((how) =
       try {
         const again = await blank(second.defaultBrowserContext(), server.origin);
         await again.evaluate(inWorker);
-        const sha256 = numberedSha256(60 * MIB);
+        const sha256 = numberedSha256(24 * MIB);
         const done = await again.evaluate((url, where, sha256) => add[where](url, { sha256 }), url, where, sha256);
         assert.equal(done.code, undefined, done.message);
-        const stored = Number(/^GET bytes=(\d+)-$/.exec(asked(url).join())?.[1]);
-        assert.ok(kept(stored), `goes on from ${stored}`);
+        const requests = asked(url).join();
+        const stored = Number(/^GET bytes=(\d+)-$/.exec(requests)?.[1]);
+        assert.ok(kept(stored), `asked for: ${requests}`);
         const list = await again.evaluate(() => motelm.Mote.cache.list());
-        assert.deepEqual(list.map(({ stored, complete }) => [stored, complete]), [[60 * MIB, true]]);
+        assert.deepEqual(list.map(({ stored, complete }) => [stored, complete]), [[24 * MIB, true]]);
       } finally {
         await second.close();
       }

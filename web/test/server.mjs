@@ -4,6 +4,7 @@
 //   /stalls/...         the package's modules, but `chat.wasm` never comes
 //   /split/1, /split/2  a model in two files, without ranges     /hub/...  redirects as the Hugging Face hub
 //   ?slow               some MB/s          ?break=N    the first connection breaks after N bytes
+//   ?still=N            the first one stands still there
 //   ?norange            ignores Range         ?context=N  a model that says it was trained for N tokens
 //   ?version=V          its ETag              ?mib=N      N MiB that differ in every four bytes
 //   ?layers=N           a model of N layers of 0.7 GB each, which counts
@@ -41,7 +42,7 @@ const MODES = {
 export async function serve(folder = root) {
   /** Every request that came, as `METHOD path range`. */
   const requests = [];
-  const broken = new Set();
+  const asked = new Set();
   let reachable = true;
   let hidden;
 
@@ -93,9 +94,9 @@ export async function serve(folder = root) {
     }
     response.writeHead(partial ? 206 : 200, headers);
     if (request.method === 'HEAD') return response.end();
-    const breakAt = Number(query.get('break') ?? 0);
-    const breaks = breakAt > 0 && !broken.has(url.href);
-    broken.add(url.href);
+    const first = !asked.has(url.href);
+    const breakAt = first && Number(query.get('break') ?? query.get('still') ?? 0);
+    asked.add(url.href);
     let body;
     if (made) body = Readable.from(padded(made, from));
     else if (query.has('mib')) body = Readable.from(numbered(from, size));
@@ -105,9 +106,9 @@ export async function serve(folder = root) {
     response.setMaxListeners(0);
     for await (const chunk of body) {
       if (response.destroyed || !reachable) return request.socket.destroy();
-      if (breaks && sent + chunk.length > breakAt) {
+      if (breakAt && sent + chunk.length > breakAt) {
         response.write(chunk.subarray(0, breakAt - sent));
-        await pause(100);
+        await (query.has('still') ? new Promise((resume) => response.once('close', resume)) : pause(100));
         return request.socket.destroy();
       }
       sent += chunk.length;
