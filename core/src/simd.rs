@@ -141,7 +141,7 @@ pub use dotprod::Dotprod;
 pub use i8mm::I8mm;
 pub use level::Level;
 #[cfg(target_feature = "simd128")]
-pub use narrow::{Narrow, Products, ProductsKernel};
+pub use narrow::{Activations, Narrow, Products, ProductsKernel};
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 pub use neon::Neon;
 pub use scalar::Scalar;
@@ -156,6 +156,7 @@ pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use wide::{Cells, CellsKernel, Wide, WideKernel};
 
+use crate::ops::activations::Split;
 use crate::ops::decoded::Decoded;
 use crate::ops::floats::{self, Floats};
 use crate::ops::fours::Fours;
@@ -339,11 +340,19 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         integers::tokens::<F, Self>(self, rows);
     }
 
-    /// Whether [`Self::tokens`] wants activations in 16 bits too, for weights that have signs or for those without.
+    /// Whether [`Self::tokens`] wants activations in 16 bits too, and [`Self::fours`] those of one token [split](Split),
+    /// for weights that have signs or for those without.
     #[inline(always)]
     fn widens(self, signed: bool) -> bool {
         let _ = signed;
         false
+    }
+
+    /// Integers of one token as [`Self::fours`] wants them where [`Self::widens`] says so.
+    #[inline(always)]
+    fn split(self, x: &[u8; 32]) -> Split {
+        let _ = x;
+        unreachable!("only asked for where activations are wide")
     }
 
     /// The same with one token.

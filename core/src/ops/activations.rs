@@ -52,7 +52,21 @@ pub(crate) const TOGETHER: usize = 4;
 /// one token after the other, where one address does for all: with four addresses, prompts took 8 % longer in V8.
 pub(crate) type WideStep = [[[u8; 32]; STEP / 16]; TOGETHER];
 
-/// Whether instructions may ask for them.
+/// 32 integers of a single token in two parts, as some products of rows by fours want them (`simd::Products`): what they
+/// are is the instructions' affair.
+#[derive(Clone, Copy)]
+pub struct Split {
+    #[allow(dead_code, reason = "read where four lanes are four rows")]
+    pub(crate) parts: [[u8; 32]; 2],
+    /// The sum of the integers below 0, where their signs are apart.
+    #[allow(dead_code, reason = "read where weights take signs")]
+    pub(crate) negative: i32,
+}
+
+/// Those of a step.
+type SplitStep = [Split; STEP / 32];
+
+/// Whether instructions may ask for [`WideStep`] and [`Split`].
 pub(super) const MAY_BE_WIDE: bool = cfg!(target_feature = "simd128");
 
 /// What the values of a token share that are rounded together.
@@ -68,6 +82,8 @@ pub struct Activations {
     steps: Vec<Step>,
     /// The same in 16 bits: room for all of them, untouched where they are of no use.
     wide: Vec<WideStep>,
+    /// Likewise, of one token.
+    split: Vec<SplitStep>,
     tokens: Vec<Token>,
 }
 
@@ -81,6 +97,9 @@ pub struct Input<'a> {
     /// The same in 16 bits; none when no matrix wants that, or there is one token.
     #[allow(dead_code, reason = "read where eight rows are lanes")]
     pub(crate) wide: &'a [WideStep],
+    /// The same in parts; none when no matrix wants that, or there are several tokens.
+    #[allow(dead_code, reason = "read where four lanes are four rows")]
+    pub(crate) split: &'a [SplitStep],
     /// What the values of each token share; none when they were rounded by smaller groups.
     pub(crate) per_token: &'a [Token],
     /// Whether weights that are coarse floats may round the values likewise.
@@ -94,7 +113,7 @@ impl<'a> Input<'a> {
     /// When `x` is not whole rows of `cols`.
     pub fn new(x: &'a [f32], cols: usize) -> Self {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
-        Self { x, cols, steps: &[], wide: &[], per_token: &[], may_round: false }
+        Self { x, cols, steps: &[], wide: &[], split: &[], per_token: &[], may_round: false }
     }
 
     /// How many tokens these are.
@@ -121,13 +140,15 @@ impl Activations {
         let mut steps = Vec::new();
         steps.resize(max_tokens * n_steps, Step::ZERO);
         let wide = Vec::with_capacity(wide_tokens(max_tokens) * n_steps);
-        Self { steps, wide, tokens: alloc::vec![Token::default(); max_tokens] }
+        let split = Vec::with_capacity(wide_tokens(1) * n_steps);
+        Self { steps, wide, split, tokens: alloc::vec![Token::default(); max_tokens] }
     }
 
     /// What [`Self::new`] will allocate, in bytes; `None` beyond a `usize`.
     pub fn bytes(max_tokens: usize, max_cols: usize) -> Option<usize> {
         let each = max_tokens.checked_mul(size_of::<Step>())?;
         let each = each.checked_add(wide_tokens(max_tokens).checked_mul(size_of::<WideStep>())?)?;
+        let each = each.checked_add(wide_tokens(1) * size_of::<SplitStep>())?;
         let steps = each.checked_mul(max_cols.div_ceil(STEP))?;
         steps.checked_add(max_tokens.checked_mul(size_of::<Token>())?)
     }
@@ -170,17 +191,28 @@ impl Activations {
             }
             return Input { steps, per_token: tokens, ..input };
         }
-        if !widens || input.tokens() == 1 {
+        if !widens {
             return Input { steps, ..input };
         }
-        let n = wide_tokens(input.tokens()) * n_steps;
-        if self.wide.len() < n {
-            self.wide.resize(n, [[[0; 32]; STEP / 16]; TOGETHER]);
+        if input.tokens() == 1 {
+            let zero = [Split { parts: [[0; 32]; 2], negative: 0 }; STEP / 32];
+            let split = sized(&mut self.split, n_steps, zero);
+            cx.level.run(SplitAll { steps, to: split });
+            return Input { steps, split, ..input };
         }
-        let wide = &mut self.wide[..n];
+        let n = wide_tokens(input.tokens()) * n_steps;
+        let wide = sized(&mut self.wide, n, [[[0; 32]; STEP / 16]; TOGETHER]);
         exec::for_chunks(cx.exec, wide, n_steps, |i, wide| widen(i * TOGETHER, steps, wide));
         Input { steps, wide, ..input }
     }
+}
+
+/// The first `n`, which are there from the first time on.
+fn sized<T: Clone>(all: &mut Vec<T>, n: usize, zero: T) -> &mut [T] {
+    if all.len() < n {
+        all.resize(n, zero);
+    }
+    &mut all[..n]
 }
 
 /// Asks [`Isa::widens`].
@@ -194,6 +226,24 @@ impl Kernel for Widens {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) -> bool {
         isa.widens(self.signed)
+    }
+}
+
+/// Asks [`Isa::split`].
+struct SplitAll<'a> {
+    steps: &'a [Step],
+    to: &'a mut [SplitStep],
+}
+
+impl Kernel for SplitAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let groups = self.steps.iter().flat_map(|step| &step.q);
+        for (to, q) in self.to.as_flattened_mut().iter_mut().zip(groups) {
+            *to = isa.split(q);
+        }
     }
 }
 

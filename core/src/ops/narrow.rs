@@ -16,7 +16,7 @@ use super::eight::{PIECE, Shape};
 use super::fours::Fours;
 use super::integers::{Lanes, OneToken, Sign, Unpacked, part};
 use super::matmul::{Rows, streams};
-use crate::simd::{Narrow, Products, ProductsKernel};
+use crate::simd::{Activations, Narrow, Products, ProductsKernel};
 
 /// Multiplies rows with one token.
 #[inline(always)]
@@ -47,16 +47,15 @@ impl<I: Narrow, F: Fours> ProductsKernel<I> for ByFours<'_, '_, I, F> {
         for numbers in streams::<4>(out.len()) {
             let [a, b, c, d] = numbers.map(|n| w.span(first + 4 * n, 4));
             let mut sums = [isa.splat_narrow(0.0); 4];
-            for ((((a, b), c), d), x) in
-                a.chunks(step).zip(b.chunks(step)).zip(c.chunks(step)).zip(d.chunks(step)).zip(x.steps)
+            let [a, b, c, d] = [a, b, c, d].map(|row| row.chunks(step));
+            for (((((a, b), c), d), x), q) in
+                a.zip(b).zip(c).zip(d).zip(x.steps).zip(P::Activations::steps(&x))
             {
-                let mut starts = [0; 8];
-                for (v, start) in starts.iter_mut().enumerate() {
-                    *start = -offset * (x.q_sum[0][v] + x.q_sum[1][v]);
-                }
+                // Not stored beforehand: numbers that come back from a store of several make the loop wait.
+                let starts = x.q_sum[0].iter().zip(&x.q_sum[1]).map(|(low, high)| -offset * (low + high));
                 let [a, b, c, d] = [a, b, c, d].map(|four| four.chunks_exact(block));
                 for ((((((a, b), c), d), q), scale), start) in
-                    a.zip(b).zip(c).zip(d).zip(&x.q).zip(&x.scale).zip(starts)
+                    a.zip(b).zip(c).zip(d).zip(q).zip(&x.scale).zip(starts)
                 {
                     let fours = [a, b, c, d];
                     let weights = |n: usize, v| F::quads(isa, fours[n], v);

@@ -1,6 +1,9 @@
 //! What a kernel may ask of an instruction set with 128-bit registers, beside [`Isa`]: four lanes.
 
+use core::hint::black_box;
+
 use super::Isa;
+use crate::ops::activations::{Input, Split};
 
 /// An instruction set with four lanes.
 pub trait Narrow: Isa {
@@ -46,6 +49,9 @@ pub trait ProductsKernel<I: Narrow> {
 
 /// A way to multiply bytes along a row: weights with activations, which are at least -127.
 pub trait Products<I: Narrow> {
+    /// What [`Self::of_fours`] takes for 32 activations.
+    type Activations: Activations;
+
     /// The products of 32 weights, each `^ flip`, and activations, in four sums.
     fn of_32(w: I::I8x32, x: &[u8; 32], flip: u8) -> I::I32x4;
 
@@ -58,8 +64,37 @@ pub trait Products<I: Narrow> {
     fn of_fours<const N: usize>(
         w: impl Fn(usize, usize) -> I::I8x32,
         bits: u32,
-        x: &[u8; 32],
+        x: &Self::Activations,
         flip: u8,
         start: i32,
     ) -> [I::I32x4; N];
+}
+
+/// A form of a token's activations, 32 of them.
+pub trait Activations: Sized + 'static {
+    /// The token's, by steps.
+    fn steps<'a>(x: &Input<'a>) -> impl Iterator<Item = &'a [Self; 8]>;
+}
+
+impl Activations for [u8; 32] {
+    #[inline(always)]
+    fn steps<'a>(x: &Input<'a>) -> impl Iterator<Item = &'a [Self; 8]> {
+        x.steps.iter().map(|step| &step.q)
+    }
+}
+
+impl Activations for Split {
+    #[inline(always)]
+    fn steps<'a>(x: &Input<'a>) -> impl Iterator<Item = &'a [Self; 8]> {
+        x.split.iter()
+    }
+}
+
+/// The quads of 32 weights by twos, 0 to 3: a loop of which the compiler does not know that it has four turns.
+///
+/// Of four in a row it would multiply those of one row after the other, and all activations would wait for the next row
+/// on the stack.
+#[inline(always)]
+pub(super) fn quads() -> impl Iterator<Item = usize> {
+    (0..black_box(4)).map(|v| v & 3)
 }

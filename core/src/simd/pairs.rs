@@ -1,10 +1,11 @@
 //! Products of 16-bit numbers, which every WebAssembly engine has: the way of modules without relaxed SIMD, and of
 //! weights with signs where relaxed products saturate.
 
-use super::narrow::Products;
+use super::narrow::{Products, quads};
 use super::side_by_side::Dots;
 use super::simd128::{Pair, Simd128, load, store, transpose};
 use super::wasm::*;
+use crate::ops::activations::Split;
 
 /// Dot products of two 16-bit numbers, to which bytes are widened: before they meet several tokens, as they are read for
 /// one.
@@ -57,6 +58,8 @@ impl Dots<Simd128> for Pairs {
 }
 
 impl Products<Simd128> for Pairs {
+    type Activations = Split;
+
     #[inline(always)]
     fn of_32(w: Pair, x: &[u8; 32], flip: u8) -> v128 {
         let [low, high] = Self::of_16(w, x, flip);
@@ -77,55 +80,27 @@ impl Products<Simd128> for Pairs {
     fn of_fours<const N: usize>(
         w: impl Fn(usize, usize) -> Pair,
         bits: u32,
-        x: &[u8; 32],
+        x: &Split,
         _: u8,
         start: i32,
     ) -> [v128; N] {
-        // Bytes in even places and in odd ones, as 16-bit numbers.
-        let signed = |v: v128| [i16x8_shr(i16x8_shl(v, 8), 8), i16x8_shr(v, 8)];
-        let small = |v: v128| [v128_and(v, u16x8_splat(0xff)), u16x8_shr(v, 8)];
-        let x = [signed(load(x)), signed(load(&x[16..]))];
+        let signed = |w: v128| [i16x8_shr(i16x8_shl(w, 8), 8), i16x8_shr(w, 8)];
+        let small = |w: v128| [v128_and(w, u16x8_splat(0xff)), u16x8_shr(w, 8)];
         let mut sums = [i32x4_splat(start); N];
-        for_each_quad!(V => for n in 0..N {
-            let w = w(n, V);
+        for v in quads() {
             for half in 0..2 {
-                let w = if bits < 8 { small(w[half]) } else { signed(w[half]) };
-                let x = x[half].map(splat_lane::<V>);
-                let products = i32x4_add(i32x4_dot_i16x8(w[0], x[0]), i32x4_dot_i16x8(w[1], x[1]));
-                sums[n] = i32x4_add(sums[n], products);
+                let (even, odd) = x.parts[half].as_chunks().0.split_at(4);
+                let x = [load_repeated(&even[v]), load_repeated(&odd[v])];
+                for n in 0..N {
+                    let w = w(n, v)[half];
+                    let w = if bits < 8 { small(w) } else { signed(w) };
+                    let products = i32x4_add(i32x4_dot_i16x8(w[0], x[0]), i32x4_dot_i16x8(w[1], x[1]));
+                    sums[n] = i32x4_add(products, sums[n]);
+                }
             }
-        });
+        }
         sums
     }
-}
-
-/// Does something for quads 0 to 3 of 16 bytes, whose number has to be a constant.
-macro_rules! for_each_quad {
-    ($V:ident => $do:stmt) => {{
-        {
-            const $V: usize = 0;
-            $do
-        }
-        {
-            const $V: usize = 1;
-            $do
-        }
-        {
-            const $V: usize = 2;
-            $do
-        }
-        {
-            const $V: usize = 3;
-            $do
-        }
-    }};
-}
-pub(super) use for_each_quad;
-
-/// One of four 32-bit lanes, four times.
-#[inline(always)]
-pub(super) fn splat_lane<const LANE: usize>(v: v128) -> v128 {
-    i32x4_shuffle::<LANE, LANE, LANE, LANE>(v, v)
 }
 
 /// Four bytes, four times.

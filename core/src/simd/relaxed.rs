@@ -4,11 +4,12 @@
 //! three things, depending on the processor under the browser: an unsigned byte (AVX-VNNI), an unsigned byte whose
 //! products saturate by twos at 16 bits (SSSE3, AVX2), a signed byte (Arm). [`eighth_bit`] looks which.
 
-use super::narrow::{Products, ProductsKernel};
-use super::pairs::{Pairs, for_each_quad, load_repeated, quads_side_by_side, splat_lane};
+use super::narrow::{Products, ProductsKernel, quads};
+use super::pairs::{Pairs, load_repeated, quads_side_by_side};
 use super::side_by_side::{Dots, DotsKernel};
 use super::simd128::{Pair, Simd128, load};
 use super::wasm::*;
+use crate::ops::activations::Split;
 
 #[inline(always)]
 pub(super) fn mul_add(a: v128, b: v128, c: v128) -> v128 {
@@ -168,6 +169,8 @@ impl Dots<Simd128> for Quads {
 }
 
 impl Products<Simd128> for Quads {
+    type Activations = [u8; 32];
+
     #[inline(always)]
     fn of_32(w: Pair, x: &[u8; 32], flip: u8) -> v128 {
         let low = dot_add(v128_xor(w[0], u8x16_splat(flip)), load(x), i32x4_splat(0));
@@ -190,15 +193,14 @@ impl Products<Simd128> for Quads {
         flip: u8,
         start: i32,
     ) -> [v128; N] {
-        let x = [load(x), load(&x[16..])];
         let mut sums = [i32x4_splat(start); N];
-        for_each_quad!(V => for n in 0..N {
-            let w = w(n, V);
-            for half in 0..2 {
-                let w = v128_xor(w[half], u8x16_splat(flip));
-                sums[n] = dot_add(w, splat_lane::<V>(x[half]), sums[n]);
+        for v in quads() {
+            for (half, x) in repeated(x, v).into_iter().enumerate() {
+                for n in 0..N {
+                    sums[n] = dot_add(v128_xor(w(n, v)[half], u8x16_splat(flip)), x, sums[n]);
+                }
             }
-        });
+        }
         sums
     }
 }
@@ -208,6 +210,8 @@ impl Products<Simd128> for Quads {
 struct Signs;
 
 impl Products<Simd128> for Signs {
+    type Activations = Split;
+
     #[inline(always)]
     fn of_32(w: Pair, x: &[u8; 32], flip: u8) -> v128 {
         let [low, high] = Self::of_16(w, x, flip);
@@ -226,39 +230,44 @@ impl Products<Simd128> for Signs {
         [sixteen(w[0], load(x)), sixteen(w[1], load(&x[16..]))]
     }
 
-    /// Here weights take the activations' signs: where `x` is not negative, `|x|` meets `-w - 1`, elsewhere `w`. What that
-    /// makes too much is the same for all rows.
+    /// Here weights take the activations' signs: `|x|` meets `w` or, where `x` is negative, `-w - 1`. What that makes too
+    /// little is the same for all rows.
     #[inline(always)]
     fn of_fours<const N: usize>(
         w: impl Fn(usize, usize) -> Pair,
         _: u32,
-        x: &[u8; 32],
+        x: &Split,
         _: u8,
         start: i32,
     ) -> [v128; N] {
-        let x = [load(x), load(&x[16..])];
-        let size = x.map(|x| i8x16_abs(x));
-        let plus = [i8x16_eq(x[0], size[0]), i8x16_eq(x[1], size[1])];
-        let mut sums = [i32x4_splat(0); N];
-        for_each_quad!(V => for n in 0..N {
-            let w = w(n, V);
+        let [sizes, signs] = &x.parts;
+        let mut sums = [i32x4_splat(start - x.negative); N];
+        for v in quads() {
+            let (sizes, signs) = (repeated(sizes, v), repeated(signs, v));
             for half in 0..2 {
-                let w = v128_xor(w[half], splat_lane::<V>(plus[half]));
-                let pairs = i16x8_relaxed_dot_i8x16_i7x16(w, splat_lane::<V>(size[half]));
-                sums[n] = i32x4_add(sums[n], i32x4_dot_i16x8(pairs, i16x8_splat(1)));
+                for n in 0..N {
+                    let w = v128_xor(w(n, v)[half], signs[half]);
+                    let pairs = i16x8_relaxed_dot_i8x16_i7x16(w, sizes[half]);
+                    sums[n] = i32x4_add(i32x4_dot_i16x8(pairs, i16x8_splat(1)), sums[n]);
+                }
             }
-        });
-        // Less by the sum of all activations that are not negative.
-        let excess = i16x8_add(
-            i16x8_relaxed_dot_i8x16_i7x16(plus[0], size[0]),
-            i16x8_relaxed_dot_i8x16_i7x16(plus[1], size[1]),
-        );
-        let four = i32x4_dot_i16x8(excess, i16x8_splat(1));
-        let two = i32x4_add(four, i32x4_shuffle::<2, 3, 0, 1>(four, four));
-        let excess = i32x4_add(two, i32x4_shuffle::<1, 0, 3, 2>(two, two));
-        let start = i32x4_add(excess, i32x4_splat(start));
-        sums.map(|sum| i32x4_sub(start, sum))
+        }
+        sums
     }
+}
+
+/// [`super::Isa::split`]: magnitudes, and where numbers are negative.
+pub(super) fn split(x: &[u8; 32]) -> Split {
+    let sizes = x.map(|x| (x as i8).unsigned_abs());
+    let signs = x.map(|x| (x as i8 >> 7) as u8);
+    Split { parts: [sizes, signs], negative: x.iter().map(|&x| i32::from(x as i8).min(0)).sum() }
+}
+
+/// The four bytes of quad `v` of either half, four times.
+#[inline(always)]
+fn repeated(x: &[u8; 32], v: usize) -> Pair {
+    let quads: &[[u8; 4]] = x.as_chunks().0;
+    [load_repeated(&quads[v]), load_repeated(&quads[4 + v])]
 }
 
 /// Sums of two products in 16 bits, added up there `N` at a time before they are widened: 32 for weights of up to 2 bits
@@ -322,6 +331,8 @@ impl<const N: usize> Dots<Simd128> for Folded<N> {
 }
 
 impl<const N: usize> Products<Simd128> for Folded<N> {
+    type Activations = [u8; 32];
+
     #[inline(always)]
     fn of_32(w: Pair, x: &[u8; 32], _: u8) -> v128 {
         let low = i16x8_relaxed_dot_i8x16_i7x16(load(x), w[0]);
@@ -345,21 +356,43 @@ impl<const N: usize> Products<Simd128> for Folded<N> {
         _: u8,
         start: i32,
     ) -> [v128; M] {
-        let x = [load(x), load(&x[16..])];
         let mut sums = [i32x4_splat(start); M];
         let mut pairs = [i16x8_splat(0); M];
-        for_each_quad!(V => for n in 0..M {
-            let w = w(n, V);
-            for half in 0..2 {
-                let products = i16x8_relaxed_dot_i8x16_i7x16(splat_lane::<V>(x[half]), w[half]);
-                pairs[n] = i16x8_add(pairs[n], products);
+        for v in quads() {
+            // Fifth bits are at places that have to be constants.
+            match v {
+                _ if bits <= 4 => add_quads(&w, x, v, &mut pairs),
+                0 => add_quads(&w, x, 0, &mut pairs),
+                1 => add_quads(&w, x, 1, &mut pairs),
+                2 => add_quads(&w, x, 2, &mut pairs),
+                _ => add_quads(&w, x, 3, &mut pairs),
             }
             // Eight sums of two products of 4 bits fit 16 bits, four of 5 bits.
-            if V == 3 || bits > 4 && V == 1 {
-                sums[n] = i32x4_add(sums[n], i32x4_dot_i16x8(pairs[n], i16x8_splat(1)));
-                pairs[n] = i16x8_splat(0);
+            if bits > 4 && v == 1 {
+                for n in 0..M {
+                    sums[n] = i32x4_add(i32x4_dot_i16x8(pairs[n], i16x8_splat(1)), sums[n]);
+                    pairs[n] = i16x8_splat(0);
+                }
             }
-        });
+        }
+        for n in 0..M {
+            sums[n] = i32x4_add(i32x4_dot_i16x8(pairs[n], i16x8_splat(1)), sums[n]);
+        }
         sums
+    }
+}
+
+/// Adds sums of two products, of quads `v` and `v + 4`, for [`Folded`].
+#[inline(always)]
+fn add_quads<const M: usize>(
+    w: &impl Fn(usize, usize) -> Pair,
+    x: &[u8; 32],
+    v: usize,
+    pairs: &mut [v128; M],
+) {
+    for (half, x) in repeated(x, v).into_iter().enumerate() {
+        for n in 0..M {
+            pairs[n] = i16x8_add(i16x8_relaxed_dot_i8x16_i7x16(x, w(n, v)[half]), pairs[n]);
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::narrow::{Narrow, ProductsKernel};
 use super::side_by_side::{Dots, DotsKernel, SideBySide};
 use super::wasm::*;
 use super::{Isa, Kernel};
+use crate::ops::activations::Split;
 use crate::ops::fours::Fours;
 use crate::ops::integers::Lanes;
 use crate::ops::matmul::Rows;
@@ -131,6 +132,7 @@ fn dot_signed(w: v128, x: v128) -> v128 {
 #[cfg(not(target_feature = "relaxed-simd"))]
 mod plain {
     use super::Simd128;
+    use crate::ops::activations::Split;
     use crate::simd::narrow::ProductsKernel;
     use crate::simd::pairs::Pairs;
     use crate::simd::side_by_side::DotsKernel;
@@ -165,6 +167,18 @@ mod plain {
     #[inline(always)]
     pub fn with_dots<K: DotsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
         kernel.run::<Pairs>(0)
+    }
+
+    /// [`crate::simd::Isa::split`]: of each 16 those in even places as 16-bit numbers, and those in odd ones.
+    pub fn split(x: &[u8; 32]) -> Split {
+        let mut parts = [[0; 32]; 2];
+        for (part, x) in parts.iter_mut().zip(x.as_chunks::<16>().0) {
+            let (even, odd) = part.as_chunks_mut::<2>().0.split_at_mut(8);
+            for (i, x) in x.as_chunks::<2>().0.iter().enumerate() {
+                [even[i], odd[i]] = x.map(|x| i16::from(x as i8).to_le_bytes());
+            }
+        }
+        Split { parts, negative: 0 }
     }
 
     #[inline(always)]
@@ -467,6 +481,11 @@ impl Isa for Simd128 {
     fn widens(self, signed: bool) -> bool {
         // How many bits there are without signs does not matter here.
         self.with_dots(signed, 6, IsWide)
+    }
+
+    #[inline(always)]
+    fn split(self, x: &[u8; 32]) -> Split {
+        best::split(x)
     }
 
     #[inline(always)]
