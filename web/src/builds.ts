@@ -78,8 +78,12 @@ function has64(worker: boolean): boolean {
   return worker && runs(RELAXED) && WebAssembly.validate(MEMORY64);
 }
 
-/** Half of what counts as a core, since a core that does two things at once counts twice. */
+/**
+ * Half of what counts as a core, since a core that does two things at once counts twice. Deno's process would not end: its
+ * workers cannot be terminated while they sleep for want of work.
+ */
 function usualThreads(): number {
+  if ('Deno' in globalThis) return 1;
   return Math.min(8, Math.max(2, Math.floor(cores() / 2)));
 }
 

@@ -44,7 +44,7 @@ export interface EngineOptions {
   /**
    * How many threads may work at once, where the page is cross-origin isolated (a worker and relaxed SIMD are needed,
    * too); elsewhere it is one. By default half of `navigator.hardwareConcurrency`, which counts what a core can do on
-   * the side as a core of its own, but at least two where there are two, and at most eight.
+   * the side as a core of its own, but at least two where there are two, and at most eight; in Deno one.
    */
   threads?: number;
 }

@@ -56,10 +56,13 @@ test('its types are complete and strict', async () => {
   run(folder, `${root}web/node_modules/.bin/tsc`, '-p', '.');
 });
 
-test('node', async () => {
+test('node, deno and bun', async () => {
   const folder = await install('node', 'model.gguf');
-  const told = run(folder, 'node', 'story.mjs', 'model.gguf', 'The king');
-  assert.match(told, /^The king.+\n\n\d+ tokens per second/s);
+  const told = (...command) => assert.match(run(folder, ...command, 'story.mjs', 'model.gguf', 'The king'), /^The king.+\n\n\d+ tokens per second/s);
+  told('node');
+  run(folder, 'npm', 'install', '--no-audit', '--no-fund', '--prefer-offline', '--no-save', 'deno@2', 'bun@1');
+  told('node_modules/.bin/deno', 'run', '--allow-all');
+  told('node_modules/.bin/bun');
 });
 
 test('static', async () => {
@@ -158,7 +161,7 @@ async function tells(url, context = browser) {
 }
 
 function run(cwd, command, ...args) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd, encoding: 'utf8', env: { ...process.env, NEXT_TELEMETRY_DISABLED: '1' } });
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd, encoding: 'utf8', timeout: 600_000, env: { ...process.env, NEXT_TELEMETRY_DISABLED: '1' } });
   assert.equal(status, 0, `${command} ${args.join(' ')}: ${error ?? ''}\n${stdout}\n${stderr}`);
   return stdout;
 }
