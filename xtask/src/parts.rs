@@ -53,7 +53,7 @@ pub const PARTS: &[Part] = &[
     },
     Part {
         name: "examples",
-        about: "the npm package as published, in Node, a static page, a PWA, Vite and Next.js",
+        about: "the npm package as published, in Node, Deno and Bun, a static page, a PWA, Vite and Next.js",
         needs: examples_needs,
         run: examples,
     },
