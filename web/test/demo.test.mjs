@@ -33,14 +33,16 @@ inBrowsers(async (test) => {
     assert.equal(await text(page, '#model-name'), 'tales-2M');
     assert.match(await text(page, '#memory'), /\d MB/);
     await page.focus('#prompt');
-    await page.keyboard.type('The king');
+    // Long enough that the story behind it may be short.
+    const prompt = 'The king had a daughter who was so beautiful that';
+    await page.keyboard.type(prompt);
     await page.keyboard.press('Enter');
     await page.waitForSelector('.foot');
     const story = await text(page, '.story .text');
-    assert.match(story, /^The king.+/s);
+    assert.match(story, new RegExp(`^${prompt}.+`, 's'));
     assert.match(await text(page, '.foot'), /\d+ tokens · \d+ per second/);
     assert.match(await text(page, '#speed'), /\d t\/s/);
-    assert.match(await text(page, '#context'), /^\d{1,3} \/ 256$/);
+    assert.match(await text(page, '#context'), /^\d{2,3} \/ 256$/);
     assert.match(await text(page, '#said'), /^Answer complete: /);
     await page.reload();
     await page.waitForSelector('.dot.ready');
