@@ -355,7 +355,15 @@ pub trait Isa: Copy + core::fmt::Debug + Send + Sync + 'static {
         unreachable!("only asked for where activations are wide")
     }
 
-    /// The same with one token.
+    /// Likewise of several: two halves of 16 numbers in 16 bits, and for each the sum of the first of every quad times the
+    /// third, and the second times the fourth.
+    #[inline(always)]
+    fn widen(self, x: &[u8; 32]) -> ([[[u8; 8]; 4]; 2], [i32; 2]) {
+        let _ = x;
+        unreachable!("only asked for where activations are wide")
+    }
+
+    /// [`Self::tokens`] with one token.
     #[inline(always)]
     fn one_token<F: Lanes>(self, rows: Rows<'_, '_>) {
         integers::one_token::<F, Self>(self, rows);

@@ -48,9 +48,78 @@ impl Step {
 /// Tokens that are multiplied at once where eight rows are lanes.
 pub(crate) const TOGETHER: usize = 4;
 
-/// The integers of as many tokens' steps in 16 bits, for dot products that are [wide](crate::simd::Dots::WIDE). They lie
-/// one token after the other, where one address does for all: with four addresses, prompts took 8 % longer in V8.
-pub(crate) type WideStep = [[[u8; 32]; STEP / 16]; TOGETHER];
+/// As many tokens' steps for dot products that are [wide](crate::simd::Dots::WIDE). What tokens meet together lies together:
+/// one address does for all.
+#[derive(Clone)]
+#[repr(C, align(32))]
+pub(crate) struct WideStep {
+    /// Of each quad that of every token in 16 bits.
+    quads: [[u8; 8 * TOGETHER]; STEP / 4],
+    /// As in [`Step`].
+    scale: [[f32; TOGETHER]; STEP / 32],
+    /// Of each 32 integers, and of each 16.
+    of_32: [OfGroup; STEP / 32],
+    of_16: [OfGroup; STEP / 16],
+}
+
+/// What there is to know of a group of integers.
+#[derive(Clone, Copy)]
+struct OfGroup {
+    /// The sum of the first of every quad times the third, and the second times the fourth.
+    products: [i32; TOGETHER],
+    /// Scale times sum of the integers.
+    sum: [f32; TOGETHER],
+}
+
+impl OfGroup {
+    const ZERO: Self = Self { products: [0; TOGETHER], sum: [0.0; TOGETHER] };
+}
+
+/// `QUADS` quads of a [`WideStep`].
+#[derive(Clone, Copy)]
+pub struct WideGroup<'a, const QUADS: usize> {
+    #[allow(dead_code, reason = "read where numbers are wide")]
+    pub(crate) quads: &'a [[u8; 8 * TOGETHER]; QUADS],
+    #[allow(dead_code, reason = "read where numbers are wide")]
+    pub(crate) products: &'a [i32; TOGETHER],
+    pub(crate) scale: &'a [f32; TOGETHER],
+    pub(crate) sum: &'a [f32; TOGETHER],
+}
+
+impl WideStep {
+    const ZERO: Self = Self {
+        quads: [[0; 8 * TOGETHER]; STEP / 4],
+        scale: [[0.0; TOGETHER]; STEP / 32],
+        of_32: [OfGroup::ZERO; STEP / 32],
+        of_16: [OfGroup::ZERO; STEP / 16],
+    };
+
+    /// Group `g` of `QUADS` quads, 4 or 8.
+    #[inline(always)]
+    pub fn group<const QUADS: usize>(&self, g: usize) -> WideGroup<'_, QUADS> {
+        let OfGroup { products, sum } = if QUADS == 8 { &self.of_32[g] } else { &self.of_16[g] };
+        let scale = &self.scale[g * QUADS / 8];
+        WideGroup { quads: &self.quads.as_chunks().0[g], products, scale, sum }
+    }
+
+    /// Sets what is of token `t`.
+    #[inline(always)]
+    fn set<I: Isa>(&mut self, isa: I, t: usize, step: &Step) {
+        for (i, q) in step.q.iter().enumerate() {
+            let (quads, products) = isa.widen(q);
+            for (to, quad) in self.quads[8 * i..].iter_mut().zip(quads.as_flattened()) {
+                to[8 * t..][..8].copy_from_slice(quad);
+            }
+            for (half, products) in (2 * i..).zip(products) {
+                let of_16 = &mut self.of_16[half];
+                (of_16.products[t], of_16.sum[t]) = (products, step.half_sum.as_flattened()[half]);
+            }
+            let of_32 = &mut self.of_32[i];
+            (of_32.products[t], of_32.sum[t]) = (products[0] + products[1], step.sum[i]);
+            self.scale[i][t] = step.scale[i];
+        }
+    }
+}
 
 /// 32 integers of a single token in two parts, as some products of rows by fours want them (`simd::Products`): what they
 /// are is the instructions' affair.
@@ -201,8 +270,10 @@ impl Activations {
             return Input { steps, split, ..input };
         }
         let n = wide_tokens(input.tokens()) * n_steps;
-        let wide = sized(&mut self.wide, n, [[[0; 32]; STEP / 16]; TOGETHER]);
-        exec::for_chunks(cx.exec, wide, n_steps, |i, wide| widen(i * TOGETHER, steps, wide));
+        let wide = sized(&mut self.wide, n, WideStep::ZERO);
+        exec::for_chunks(cx.exec, wide, n_steps, |i, to| {
+            cx.level.run(Widen { first: i * TOGETHER, steps, to })
+        });
         Input { steps, wide, ..input }
     }
 }
@@ -247,16 +318,24 @@ impl Kernel for SplitAll<'_> {
     }
 }
 
-/// Makes 16-bit numbers of the integers of [`TOGETHER`] tokens; the last stands in for those that are missing.
-#[inline(never)]
-fn widen(first: usize, steps: &[Step], to: &mut [WideStep]) {
-    let n_steps = to.len();
-    let last = steps.len() / n_steps - 1;
-    for (s, to) in to.iter_mut().enumerate() {
-        for (t, to) in to.iter_mut().enumerate() {
-            let q = &steps[(first + t).min(last) * n_steps + s].q;
-            for (to, q) in to.as_flattened_mut().as_chunks_mut().0.iter_mut().zip(q.as_flattened()) {
-                *to = i16::from(*q as i8).to_le_bytes();
+/// Makes steps of [`TOGETHER`] tokens of those from `first` on; the last stands in for those that are missing.
+struct Widen<'a> {
+    first: usize,
+    steps: &'a [Step],
+    to: &'a mut [WideStep],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { first, steps, to } = self;
+        let n_steps = to.len();
+        let last = steps.len() / n_steps - 1;
+        for (s, to) in to.iter_mut().enumerate() {
+            for t in 0..TOGETHER {
+                to.set(isa, t, &steps[(first + t).min(last) * n_steps + s]);
             }
         }
     }

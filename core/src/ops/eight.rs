@@ -2,7 +2,7 @@
 //!
 //! Eight rows, 256 weights of each at a time, are unpacked and laid side by side, so that eight lanes hold the same few
 //! neighbouring weights of every row. Four tokens meet them in integer sums that stay in registers; the float sums wait
-//! in memory meanwhile. A piece of eight rows is 24 KB, or 40 in 16 bits, and stays in the first cache, or near it,
+//! in memory meanwhile. A piece of eight rows is 24 KB, or 45 in 16 bits, and stays in the first cache, or near it,
 //! while all tokens pass by. Of 1, 2, 3, 4 and 6 tokens, 4 did best in Chromium.
 //!
 //! Only the unpacking of a row is compiled for every format, and called through a [`Shape`]; the multiplying is shared
@@ -154,6 +154,8 @@ const TOKENS: usize = TOGETHER;
 struct Weights {
     /// By fours of weights of every row, or by pairs, in an order that suits the dot products.
     q: Units,
+    /// Where integer sums of every 32 weights start, or of every 16; only where dot products are [wide](Dots::WIDE).
+    start: [[u8; 4 * ROWS]; STARTS],
     /// The scale of every 32 weights, or of every 16.
     scale: [[f32; ROWS]; STEP / 16],
     /// The same of minima, where there are any.
@@ -161,8 +163,12 @@ struct Weights {
 }
 
 impl Weights {
-    const ZERO: Self =
-        Self { q: [[0; 4 * ROWS]; UNITS], scale: [[0.0; ROWS]; STEP / 16], min: [[0.0; ROWS]; STEP / 16] };
+    const ZERO: Self = Self {
+        q: [[0; 4 * ROWS]; UNITS],
+        start: [[0; 4 * ROWS]; STARTS],
+        scale: [[0.0; ROWS]; STEP / 16],
+        min: [[0.0; ROWS]; STEP / 16],
+    };
 }
 
 /// The weights of a step of eight rows, as bytes.
@@ -171,13 +177,14 @@ type Quads = [[u8; 4 * ROWS]; STEP / 4];
 /// The same, with room for 16 bits each where dot products may be [wide](Dots::WIDE).
 type Units = [[u8; 4 * ROWS]; UNITS];
 const UNITS: usize = if MAY_BE_WIDE { STEP / 2 } else { STEP / 4 };
+const STARTS: usize = if MAY_BE_WIDE { STEP / 16 } else { 0 };
 
 /// What depends on the dot products, behind pointers: everything else is compiled once for all of them.
 struct Way<I> {
     /// What every weight is xored with.
     flip: u8,
-    side_by_side: fn(I, &[Unpacked; ROWS], flip: u8, &mut Units),
-    rearrange: fn(I, &mut Units),
+    side_by_side: fn(I, &[Unpacked; ROWS], flip: u8, quads: usize, &mut Weights),
+    rearrange: fn(I, quads: usize, &mut Weights),
     multiply: fn(Multiply<'_, '_, I>),
 }
 
@@ -191,10 +198,10 @@ impl<I: SideBySide> DotsKernel<I> for Ways<I> {
     fn run<D: Dots<I>>(self, flip: u8) -> Way<I> {
         Way {
             flip,
-            side_by_side: |isa, rows, flip, to| {
-                isa.enter(SideBySideBy(isa, rows, flip, to, PhantomData::<D>));
+            side_by_side: |isa, rows, flip, quads, to| {
+                isa.enter(SideBySideBy { isa, rows, flip, quads, to, dots: PhantomData::<D> });
             },
-            rearrange: |isa, to| isa.enter(RearrangeBy(isa, to, PhantomData::<D>)),
+            rearrange: |isa, quads, to| isa.enter(RearrangeBy { isa, quads, to, dots: PhantomData::<D> }),
             multiply: |task| task.isa.enter(MultiplyBy(task, PhantomData::<D>)),
         }
     }
@@ -221,7 +228,7 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
         let Self { isa, mut shape, rows: Rows { w, x, first, out }, fours, way } = self;
-        let n_steps = w.cols().div_ceil(STEP);
+        let (n_steps, quads) = (w.cols().div_ceil(STEP), shape.group / 4);
         let mut unpacked = [Unpacked::ZERO; ROWS];
         let mut panel = [Weights::ZERO; PIECE];
         for r in (0..out.width()).step_by(ROWS) {
@@ -235,7 +242,7 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
                         for (place, four) in two.into_iter().enumerate() {
                             unpack_four(isa, four, step, way.flip, place, weights);
                         }
-                        (way.rearrange)(isa, &mut weights.q);
+                        (way.rearrange)(isa, quads, weights);
                     }
                 } else {
                     let row = |i: usize| w.bytes(first + (r + i).min(out.width() - 1));
@@ -243,7 +250,7 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
                     for (step, weights) in piece.clone().zip(&mut panel) {
                         shape.unpack_step(isa, rows, step, way.flip, &mut unpacked);
                         factors_side_by_side(isa, &shape, &unpacked, weights);
-                        (way.side_by_side)(isa, &unpacked, way.flip, &mut weights.q);
+                        (way.side_by_side)(isa, &unpacked, way.flip, quads, weights);
                     }
                 }
                 let groups = w.cols() / 32 - start * (STEP / 32);
@@ -254,27 +261,49 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
     }
 }
 
-struct SideBySideBy<'a, I, D>(I, &'a [Unpacked; ROWS], u8, &'a mut Units, PhantomData<D>);
+/// Lays a step of rows side by side as the dot products of groups of so many `quads` want it.
+struct SideBySideBy<'a, I, D> {
+    isa: I,
+    rows: &'a [Unpacked; ROWS],
+    flip: u8,
+    quads: usize,
+    to: &'a mut Weights,
+    dots: PhantomData<D>,
+}
 
 impl<I: SideBySide, D: Dots<I>> Kernel for SideBySideBy<'_, I, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        side_by_side::<I, D>(self.0, self.1, self.2, quads_of(self.3));
-        D::widen(self.0, self.3);
+        let Self { isa, rows, flip, quads, to, .. } = self;
+        side_by_side::<I, D>(isa, rows, flip, quads_of(&mut to.q));
+        if D::WIDE {
+            D::widen(isa, &mut to.q, quads, &mut to.start);
+        }
     }
 }
 
-struct RearrangeBy<'a, I, D>(I, &'a mut Units, PhantomData<D>);
+/// The same for rows that lie by fours already.
+struct RearrangeBy<'a, I, D> {
+    isa: I,
+    quads: usize,
+    to: &'a mut Weights,
+    dots: PhantomData<D>,
+}
 
 impl<I: SideBySide, D: Dots<I>> Kernel for RearrangeBy<'_, I, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        quads_of(self.1).as_chunks_mut().0.iter_mut().for_each(|quads| D::rearrange(self.0, quads));
-        D::widen(self.0, self.1);
+        let Self { isa, quads, to, .. } = self;
+        for quads in quads_of(&mut to.q).as_chunks_mut().0 {
+            D::rearrange(isa, quads);
+        }
+        if D::WIDE {
+            D::widen(isa, &mut to.q, quads, &mut to.start);
+        }
     }
 }
 
@@ -363,19 +392,22 @@ impl<I: SideBySide, D: Dots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
         let n_rows = ROWS.min(out.width() - r);
         let last = out.rows() - 1;
         let nothing = isa.dot_u7(isa.splat_bytes(0), isa.splat_bytes(0));
-        // Where they are wide, those of a step wait for their scales: with the floats' sums beside them, V8 would keep some
-        // on the stack. Everybody else is slower for it.
         let mut products = [[nothing; TOKENS]; STEP / 16];
         for t in (0..=last).step_by(TOKENS) {
-            // A last token stands in for those that are missing.
-            let steps = array::from_fn(|i| &x.steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
-            let wide: &[WideStep] =
-                if D::WIDE { &x.wide[t / TOKENS * n_steps + start..][..weights.len()] } else { &[] };
-            let sums = match (shape.group, D::WIDE) {
-                (32, false) => tile::<I, D, 8>(isa, shape, weights, groups, steps, wide, &mut products),
-                (_, false) => tile::<I, D, 4>(isa, shape, weights, groups, steps, wide, &mut products),
-                (32, true) => tile::<I, D, 16>(isa, shape, weights, groups, steps, wide, &mut products),
-                (_, true) => tile::<I, D, 8>(isa, shape, weights, groups, steps, wide, &mut products),
+            let sums = if D::WIDE {
+                let steps = &x.wide[t / TOKENS * n_steps + start..];
+                match shape.group {
+                    32 => wide_tile::<I, D, 8>(isa, shape, weights, groups, steps, &mut products),
+                    _ => wide_tile::<I, D, 4>(isa, shape, weights, groups, steps, &mut products),
+                }
+            } else {
+                // A last token stands in for those that are missing.
+                let steps =
+                    array::from_fn(|i| &x.steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
+                match shape.group {
+                    32 => tile::<I, D, 8>(isa, shape, weights, groups, steps),
+                    _ => tile::<I, D, 4>(isa, shape, weights, groups, steps),
+                }
             };
             for (i, sums) in sums.into_iter().enumerate().take(last + 1 - t) {
                 put(isa, sums, start == 0, &mut out.row(t + i)[r..r + n_rows]);
@@ -395,78 +427,96 @@ pub(super) fn put<I: Isa>(isa: I, sums: I::F32x8, set: bool, out: &mut [f32]) {
     }
 }
 
-/// The products of 8 rows with some tokens over a piece of the rows, in groups of `UNITS` fours or pairs.
+/// The products of 8 rows with some tokens over a piece of the rows, in groups of `QUADS` fours.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index into several arrays reads best here")]
-fn tile<I: SideBySide, D: Dots<I>, const UNITS: usize>(
+fn tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
     isa: I,
     shape: &Shape<I>,
     weights: &[Weights],
     groups: usize,
     x: [&[Step]; TOKENS],
-    wide: &[WideStep],
-    products: &mut [[I::I32x8; TOKENS]; STEP / 16],
 ) -> [I::F32x8; TOKENS] {
     // Groups for every scale of activations.
-    let parts = if D::WIDE { 16 / UNITS } else { 8 / UNITS };
+    let parts = 8 / QUADS;
     let mut sums = [isa.zero(); TOKENS];
     for (s, w) in weights.iter().enumerate() {
         let mut steps: [&Step; TOKENS] = [&x[0][s]; TOKENS];
-        let mut bytes: [&[[u8; 32]]; TOKENS] = [&[]; TOKENS];
         for t in 0..TOKENS {
             steps[t] = &x[t][s];
-            bytes[t] = if D::WIDE { &wide[s][t] } else { &steps[t].q };
         }
-        let n = (groups - s * (STEP / 32)).min(STEP / 32) * parts;
-        for g in 0..n {
-            let mut q = [units(bytes[0], g); TOKENS];
+        for g in 0..groups_of(s, groups) * parts {
+            let mut q = [quads(&steps[0].q, g); TOKENS];
             for t in 1..TOKENS {
-                q[t] = units(bytes[t], g);
+                q[t] = quads(&steps[t].q, g);
             }
-            let of_group = D::dots::<TOKENS, UNITS>(isa, &w.q.as_chunks().0[g], q);
-            if D::WIDE {
-                products[g] = of_group;
-            } else {
-                sums = scaled(isa, shape, w, steps, (g, parts), of_group, sums);
-            }
-        }
-        if D::WIDE {
-            for g in 0..n {
-                sums = scaled(isa, shape, w, steps, (g, parts), products[g], sums);
-            }
+            let products = D::dots::<TOKENS, QUADS>(isa, &w.q.as_chunks().0[g], q);
+            let scale = |t: usize| steps[t].scale[g / parts];
+            let total =
+                |t: usize| if parts == 1 { steps[t].sum[g] } else { steps[t].half_sum.as_flattened()[g] };
+            add_scaled(isa, shape, (w, g), products, scale, total, &mut sums);
         }
     }
     sums
 }
 
-/// Adds a group's products times its scales, without its minima; `parts` groups share a scale of activations.
+/// The same where dot products are wide. There the products of a step wait for their scales: with the floats' sums beside
+/// them, V8 would keep some on the stack. Everybody else is slower for it.
 #[inline(always)]
-fn scaled<I: Isa>(
+fn wide_tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
     isa: I,
     shape: &Shape<I>,
-    w: &Weights,
-    steps: [&Step; TOKENS],
-    (g, parts): (usize, usize),
-    products: [I::I32x8; TOKENS],
-    mut sums: [I::F32x8; TOKENS],
+    weights: &[Weights],
+    groups: usize,
+    x: &[WideStep],
+    products: &mut [[I::I32x8; TOKENS]; STEP / 16],
 ) -> [I::F32x8; TOKENS] {
+    let mut sums = [isa.zero(); TOKENS];
+    for (s, (w, x)) in weights.iter().zip(x).enumerate() {
+        let products = &mut products[..groups_of(s, groups) * (8 / QUADS)];
+        for (g, products) in products.iter_mut().enumerate() {
+            let w_of_group = &w.q.as_chunks().0.as_chunks().0[g];
+            *products = D::wide_dots::<QUADS>(isa, &w.start[g], w_of_group, x.group(g));
+        }
+        for (g, products) in products.iter().enumerate() {
+            let x = x.group::<QUADS>(g);
+            add_scaled(isa, shape, (w, g), *products, |t| x.scale[t], |t| x.sum[t], &mut sums);
+        }
+    }
+    sums
+}
+
+/// How many of so many groups of 32 weights step `s` has.
+#[inline(always)]
+fn groups_of(s: usize, groups: usize) -> usize {
+    (groups - s * (STEP / 32)).min(STEP / 32)
+}
+
+/// Adds the products of group `g` times its scales, without its minima. Of each token that takes the activations' `scale`,
+/// and that times the `total` of them.
+#[inline(always)]
+fn add_scaled<I: Isa>(
+    isa: I,
+    shape: &Shape<I>,
+    (w, g): (&Weights, usize),
+    products: [I::I32x8; TOKENS],
+    scale: impl Fn(usize) -> f32,
+    total: impl Fn(usize) -> f32,
+    sums: &mut [I::F32x8; TOKENS],
+) {
     let scales = isa.load(&w.scale[g]);
-    for t in 0..TOKENS {
-        let scale = isa.mul(scales, isa.splat(steps[t].scale[g / parts]));
-        sums[t] = isa.mul_add(isa.float_i32(products[t]), scale, sums[t]);
+    for (t, (sum, products)) in sums.iter_mut().zip(products).enumerate() {
+        *sum = isa.mul_add(isa.float_i32(products), isa.mul(scales, isa.splat(scale(t))), *sum);
     }
     if shape.mins {
         let min = isa.load(&w.min[g]);
-        for t in 0..TOKENS {
-            let sum = if parts == 1 { steps[t].sum[g] } else { steps[t].half_sum.as_flattened()[g] };
-            sums[t] = isa.neg_mul_add(min, isa.splat(sum), sums[t]);
+        for (t, sum) in sums.iter_mut().enumerate() {
+            *sum = isa.neg_mul_add(min, isa.splat(total(t)), *sum);
         }
     }
-    sums
 }
 
-/// The activations of group `g`, by fours or by pairs.
+/// The activations of group `g`, by fours.
 #[inline(always)]
-pub(super) fn units<const UNITS: usize>(q: &[[u8; 32]], g: usize) -> &[[u8; 4]; UNITS] {
+pub(super) fn quads<const QUADS: usize>(q: &[[u8; 32]], g: usize) -> &[[u8; 4]; QUADS] {
     &q.as_flattened().as_chunks().0.as_chunks().0[g]
 }

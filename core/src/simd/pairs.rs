@@ -1,11 +1,13 @@
 //! Products of 16-bit numbers, which every WebAssembly engine has: the way of modules without relaxed SIMD, and of
 //! weights with signs where relaxed products saturate.
 
+use core::hint::black_box;
+
 use super::narrow::{Products, quads};
 use super::side_by_side::Dots;
 use super::simd128::{Pair, Simd128, load, store, transpose};
 use super::wasm::*;
-use crate::ops::activations::Split;
+use crate::ops::activations::{Split, TOGETHER, WideGroup};
 
 /// Dot products of two 16-bit numbers, to which bytes are widened: before they meet several tokens, as they are read for
 /// one.
@@ -23,37 +25,88 @@ impl Dots<Simd128> for Pairs {
     #[inline(always)]
     fn rearrange(_: Simd128, _: &mut [[u8; 32]; 8]) {}
 
+    #[inline(always)]
+    fn dots<const TOKENS: usize, const QUADS: usize>(
+        _: Simd128,
+        _: &[[u8; 32]; QUADS],
+        _: [&[[u8; 4]; QUADS]; TOKENS],
+    ) -> [[v128; 2]; TOKENS] {
+        unreachable!("only asked for where numbers are bytes")
+    }
+
     /// From the last quads to the first, since those of eight rows become two pairs of as many bytes each.
     #[inline(always)]
-    fn widen(_: Simd128, units: &mut [[u8; 32]]) {
-        for i in (0..units.len() / 2).rev() {
-            let quads = [load(&units[i]), load(&units[i][16..])];
+    fn widen(_: Simd128, pairs: &mut [[u8; 32]], quads: usize, starts: &mut [[u8; 32]]) {
+        for i in (0..pairs.len() / 2).rev() {
+            let quads = [load(&pairs[i]), load(&pairs[i][16..])];
             for (four, quads) in quads.into_iter().enumerate() {
                 let (low, high) = (i16x8_extend_low_i8x16(quads), i16x8_extend_high_i8x16(quads));
-                store(i32x4_shuffle::<0, 2, 4, 6>(low, high), &mut units[2 * i][16 * four..]);
-                store(i32x4_shuffle::<1, 3, 5, 7>(low, high), &mut units[2 * i + 1][16 * four..]);
+                store(i32x4_shuffle::<0, 2, 4, 6>(low, high), &mut pairs[2 * i][16 * four..]);
+                store(i32x4_shuffle::<1, 3, 5, 7>(low, high), &mut pairs[2 * i + 1][16 * four..]);
             }
+        }
+        for (group, start) in pairs.chunks_exact(2 * quads).zip(starts) {
+            let mut sum = [i32x4_splat(0); 2];
+            for [low, high] in group.as_chunks().0 {
+                for four in 0..2 {
+                    let products = i32x4_dot_i16x8(load(&low[16 * four..]), load(&high[16 * four..]));
+                    sum[four] = i32x4_sub(sum[four], products);
+                }
+            }
+            store(sum[0], start);
+            store(sum[1], &mut start[16..]);
         }
     }
 
+    /// Half as many products as numbers that meet, after Winograd (1968): `w0 x0 + w2 x2` is `(w0 + x2) (w2 + x0)` without
+    /// `w0 w2`, of which the start is made, and without `x0 x2`, and so are `w1 x1 + w3 x3`. Here additions are the cheaper
+    /// half of the work.
     #[inline(always)]
-    fn dots<const TOKENS: usize, const PAIRS: usize>(
+    fn wide_dots<const QUADS: usize>(
         _: Simd128,
-        w: &[[u8; 32]; PAIRS],
-        x: [&[[u8; 4]; PAIRS]; TOKENS],
-    ) -> [[v128; 2]; TOKENS] {
-        let mut sums = [[i32x4_splat(0); 2]; TOKENS];
-        // A pair at a time: with two in a row, V8 keeps sums on the stack.
-        for (i, w) in w.iter().enumerate() {
-            let w = [load(w), load(&w[16..])];
-            for t in 0..TOKENS {
-                let x = load_repeated(&x[t][i]);
-                for four in 0..2 {
-                    sums[t][four] = i32x4_add(i32x4_dot_i16x8(w[four], x), sums[t][four]);
-                }
-            }
+        start: &[u8; 32],
+        w: &[[[u8; 32]; 2]; QUADS],
+        x: WideGroup<'_, QUADS>,
+    ) -> [[v128; 2]; TOGETHER] {
+        let mut sums = [[load(start), load(&start[16..])]; TOGETHER];
+        for (sums, products) in sums.iter_mut().zip(x.products) {
+            *sums = sums.map(|start| i32x4_sub(start, i32x4_splat(*products)));
+        }
+        let (mut w, mut at) = (w.as_ptr().cast::<u8>(), x.quads.as_ptr().cast::<u8>());
+        // What the compiler does not know it keeps in a register, instead of many addresses.
+        let each = black_box(8 * TOGETHER);
+        let end = at.wrapping_add(each * QUADS);
+        let mut is_last = |w: *const u8, i: usize| {
+            // SAFETY: there are as many quads of weights as of activations, of which this one is not behind the last.
+            unsafe { add_quad(w.add(64 * i), at, i, &mut sums) };
+            at = at.wrapping_add(each);
+            at == end
+        };
+        // Quads are parted by branches: V8 keeps sums on the stack where it sees several at once.
+        while !(is_last(w, 0) || is_last(w, 1) || is_last(w, 2) || is_last(w, 3)) {
+            w = w.wrapping_add(4 * 64);
         }
         sums
+    }
+}
+
+/// Adds the products of a quad of weights of every row and one of every token. Each time another token comes `first`, so
+/// that one for which V8 has no register does not wait for its last sum.
+///
+/// # Safety
+/// At `w` lie 64 bytes, at `x` 32.
+#[inline(always)]
+unsafe fn add_quad(w: *const u8, x: *const u8, first: usize, sums: &mut [[v128; 2]; TOGETHER]) {
+    // SAFETY: 64 bytes are read of 64; any alignment will do.
+    let w = unsafe { [0, 16, 32, 48].map(|at| v128_load(w.add(at).cast())) };
+    for t in 0..TOGETHER {
+        let t = (t + first) % TOGETHER;
+        // SAFETY: twice 4 bytes are read of 8 for every token; any alignment will do.
+        let x = unsafe { [8 * t, 8 * t + 4].map(|at| v128_load32_splat(x.add(at).cast())) };
+        for four in 0..2 {
+            let products = i32x4_dot_i16x8(i16x8_add(w[four], x[1]), i16x8_add(w[2 + four], x[0]));
+            sums[t][four] = i32x4_add(products, sums[t][four]);
+        }
     }
 }
 

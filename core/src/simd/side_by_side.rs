@@ -1,6 +1,7 @@
 //! What eight rows as lanes ask of an instruction set, beside [`Isa`].
 
 use super::Isa;
+use crate::ops::activations::{TOGETHER, WideGroup};
 
 /// An instruction set with dot products of a lane for each of eight rows.
 pub trait SideBySide: Isa {
@@ -24,7 +25,7 @@ pub trait DotsKernel<I: SideBySide> {
 
 /// A way to multiply bytes: weights with activations, which are at least -127.
 pub trait Dots<I: Isa> {
-    /// Whether [`Dots::dots`] takes numbers of 16 bits, by pairs, rather than bytes by fours.
+    /// Whether weights and activations meet in 16 bits, by [`Dots::wide_dots`], rather than as bytes by [`Dots::dots`].
     const WIDE: bool = false;
 
     /// How many tokens suit the registers where nothing but the dot products needs them: 4 or 8.
@@ -45,16 +46,30 @@ pub trait Dots<I: Isa> {
         Self::side_by_side(isa, rows.each_ref(), 0, quads);
     }
 
-    /// Makes pairs of 16-bit numbers of the bytes that lie side by side in the first half, where these are
-    /// [wide](Dots::WIDE).
-    #[inline(always)]
-    fn widen(_isa: I, _units: &mut [[u8; 32]]) {}
-
-    /// The products of weights of every row, in `UNITS` fours (4 or 8, or 64 of ternary ones) or pairs (8 or 16), and as
-    /// many activations of every token, summed in a lane for each row.
-    fn dots<const TOKENS: usize, const UNITS: usize>(
+    /// The products of weights of every row, in `QUADS` fours (4 or 8, or 64 of ternary ones), and as many activations of
+    /// every token, summed in a lane for each row.
+    fn dots<const TOKENS: usize, const QUADS: usize>(
         isa: I,
-        w: &[[u8; 32]; UNITS],
-        x: [&[[u8; 4]; UNITS]; TOKENS],
+        w: &[[u8; 32]; QUADS],
+        x: [&[[u8; 4]; QUADS]; TOKENS],
     ) -> [I::I32x8; TOKENS];
+
+    /// Where numbers are [wide](Dots::WIDE): makes 16-bit ones of the bytes that lie side by side in the first half of
+    /// `pairs`, the first two of each quad before the last two. For every `quads` of them also tells where the sums of
+    /// [`Dots::wide_dots`] start.
+    #[inline(always)]
+    fn widen(_isa: I, _pairs: &mut [[u8; 32]], _quads: usize, _starts: &mut [[u8; 32]]) {
+        unreachable!("only asked for where numbers are wide")
+    }
+
+    /// [`Dots::dots`] of these.
+    #[inline(always)]
+    fn wide_dots<const QUADS: usize>(
+        _isa: I,
+        _start: &[u8; 32],
+        _w: &[[[u8; 32]; 2]; QUADS],
+        _x: WideGroup<'_, QUADS>,
+    ) -> [I::I32x8; TOGETHER] {
+        unreachable!("only asked for where numbers are wide")
+    }
 }

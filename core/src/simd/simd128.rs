@@ -489,6 +489,23 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn widen(self, x: &[u8; 32]) -> ([[[u8; 8]; 4]; 2], [i32; 2]) {
+        let (mut wide, mut products) = ([[[0; 8]; 4]; 2], [0; 2]);
+        for half in 0..2 {
+            let x = load(&x[16 * half..]);
+            let two_quads = [i16x8_extend_low_i8x16(x), i16x8_extend_high_i8x16(x)];
+            // Every product twice.
+            let [a, b] = two_quads.map(|x| i32x4_dot_i16x8(x, i32x4_shuffle::<1, 0, 3, 2>(x, x)));
+            let sums = i32x4_add(a, b);
+            products[half] = i32x4_extract_lane::<0>(sums) + i32x4_extract_lane::<2>(sums);
+            for (x, to) in two_quads.into_iter().zip(wide[half].as_flattened_mut().chunks_exact_mut(16)) {
+                store(x, to);
+            }
+        }
+        (wide, products)
+    }
+
+    #[inline(always)]
     fn ternary_tokens<F: Ternary>(self, rows: Rows<'_, '_>) {
         ternary::eight::tokens::<F, Self>(self, rows);
     }

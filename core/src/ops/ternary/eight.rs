@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 
 use super::{STEP, Step, Ternary, Token};
 use crate::exec::Columns;
-use crate::ops::eight::{ROWS, Shape, put, side_by_side, units};
+use crate::ops::eight::{ROWS, Shape, put, quads, side_by_side};
 use crate::ops::integers::Unpacked;
 use crate::ops::matmul::Rows;
 use crate::simd::{Dots, DotsKernel, Isa, Kernel, SideBySide};
@@ -155,9 +155,9 @@ fn tile<I: SideBySide, D: Dots<I>, const TOKENS: usize>(
     let mut sums = [isa.zero(); TOKENS];
     for (s, w) in weights.iter().enumerate() {
         // Of one group: all that the step has.
-        let mut q = [units(&x[0][s].q, 0); TOKENS];
+        let mut q = [quads(&x[0][s].q, 0); TOKENS];
         for t in 1..TOKENS {
-            q[t] = units(&x[t][s].q, 0);
+            q[t] = quads(&x[t][s].q, 0);
         }
         let products = D::dots::<TOKENS, { STEP / 4 }>(isa, &w.q, q);
         let scale = isa.load(&w.scale);
