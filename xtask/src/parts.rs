@@ -180,19 +180,18 @@ const BROWSER_TESTS: [&str; 6] = ["bindings", "quants", "kernels", "tokenizers",
 /// Without those that make up input: proptest does not compile for 64-bit addresses.
 const BROWSER64_TESTS: [&str; 4] = ["bindings", "kernels", "models", "stories"];
 
-/// What browsers may have beyond the baseline; each is a module of its own in the package, for one thread. They do not
-/// reduce the strength of loops: behind that, the compiler no longer knows which sums of addresses do not wrap around, and
-/// adds up what loads and stores could have as their offset. Without it, modules are 1.5 % smaller and generate faster.
+/// What browsers may have beyond the baseline; each is a module of its own in the package, for one thread. No module reduces
+/// the strength of loops: behind that, the compiler no longer knows which sums of addresses do not wrap around, and adds up
+/// what loads and stores could have as their offset. Without it, modules are 1.5 % smaller and faster.
 const BUILDS: [(&str, &str, &str); 3] =
     [("simd128", BROWSER, BASELINE), ("relaxed", BROWSER, RELAXED), ("relaxed64", BROWSER64, RELAXED)];
 const BASELINE: &str = "-Ctarget-feature=+simd128 -Cllvm-args=-disable-lsr";
 const RELAXED: &str = "-Ctarget-feature=+simd128,+relaxed-simd -Cllvm-args=-disable-lsr";
 
 /// The module for several threads, which share a memory that JavaScript makes. The exports are what `wasm-bindgen`
-/// needs to give each thread its own stack and thread-local values. Two threads read prompts of Q8_0 at 1.7 times the speed
-/// of one where the compiler reduces the strength of loops, and at 1.25 to 1.5 where it does not.
+/// needs to give each thread its own stack and thread-local values.
 const THREADS: [&str; 10] = [
-    "-Ctarget-feature=+simd128,+relaxed-simd",
+    RELAXED,
     THREADS_FLAGS,
     "-Clink-arg=--shared-memory",
     "-Clink-arg=--import-memory",
