@@ -311,8 +311,7 @@ impl Tile<'_, '_> {
             let keys = &parts.keys[(block.start + low - block.from) * self.layout.key..];
             dots(isa, &q[..n], keys, self.layout.key, &mut scores, low..high);
         } else {
-            let scores = &mut scores.as_flattened_mut()[from..];
-            product(isa, &q[..n], &parts.keys[from..], scores, BLOCK, to - from);
+            product(isa, &q[..n], parts.keys, scores.as_flattened_mut(), BLOCK, from..to);
         }
         let width = self.layout.value;
         let mut weights: [&[f32]; SCORED] = [&[]; SCORED];
@@ -334,7 +333,7 @@ impl Tile<'_, '_> {
             weights[i] = &scores[low..high];
         }
         let sums = &mut parts.sums[rows.start * width..];
-        product(isa, &weights[..n], &parts.values[low * width..], sums, width, width);
+        product(isa, &weights[..n], &parts.values[low * width..], sums, width, 0..width);
     }
 
     /// Decodes a block's keys, the elements of a position below each other.
@@ -504,25 +503,25 @@ impl<const N: usize> Dots<'_, N> {
     }
 }
 
-/// `out[i][c] += sum over k of a[i][k] * b[k][c]` for `width` columns, a multiple of 8. The rows of `b` and of `out`
-/// are `stride` apart.
+/// `out[i][c] += sum over k of a[i][k] * b[k][c]` for the columns `c`, a multiple of 8. The rows of `b` and of `out` are
+/// `stride` apart.
 #[inline(always)]
-fn product<I: Isa>(isa: I, a: &[&[f32]], b: &[f32], out: &mut [f32], stride: usize, width: usize) {
+fn product<I: Isa>(isa: I, a: &[&[f32]], b: &[f32], out: &mut [f32], stride: usize, columns: Range<usize>) {
     let mut i = 0;
     while i < a.len() {
-        let out = &mut out[i * stride..];
+        let (out, columns) = (&mut out[i * stride..], columns.clone());
         i += match a[i..] {
             [a0, a1, a2, a3, a4, a5, ..] if I::REGISTERS >= 16 => {
-                isa.enter(Product { a: [a0, a1, a2, a3, a4, a5], b, out, stride, width })
+                isa.enter(Product { a: [a0, a1, a2, a3, a4, a5], b, out, stride, columns })
             }
             [a0, a1, a2, a3, ..] if I::REGISTERS >= 16 => {
-                isa.enter(Product { a: [a0, a1, a2, a3], b, out, stride, width })
+                isa.enter(Product { a: [a0, a1, a2, a3], b, out, stride, columns })
             }
             [a0, a1, a2, ..] if I::REGISTERS >= 16 => {
-                isa.enter(Product { a: [a0, a1, a2], b, out, stride, width })
+                isa.enter(Product { a: [a0, a1, a2], b, out, stride, columns })
             }
-            [a0, a1, ..] => isa.enter(Product { a: [a0, a1], b, out, stride, width }),
-            [a0] => isa.enter(Product { a: [a0], b, out, stride, width }),
+            [a0, a1, ..] => isa.enter(Product { a: [a0, a1], b, out, stride, columns }),
+            [a0] => isa.enter(Product { a: [a0], b, out, stride, columns }),
             [] => break,
         };
     }
@@ -534,65 +533,61 @@ struct Product<'a, const N: usize> {
     b: &'a [f32],
     out: &'a mut [f32],
     stride: usize,
-    width: usize,
+    columns: Range<usize>,
 }
 
 impl<const N: usize> Kernel for Product<'_, N> {
     type Output = usize;
 
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> usize {
-        let Self { a, b, out, stride, width } = self;
-        let mut column = 0;
-        while column < width {
-            let (b, out) = (&b[column..], &mut out[column..]);
-            column += match (width - column) / 8 {
-                4.. if I::REGISTERS >= 32 => columns::<I, N, 4>(isa, a, b, out, stride),
-                2.. if I::REGISTERS < 32 => columns::<I, N, 2>(isa, a, b, out, stride),
-                _ => columns::<I, N, 1>(isa, a, b, out, stride),
+    fn run<I: Isa>(mut self, isa: I) -> usize {
+        while !self.columns.is_empty() {
+            self.columns.start += match self.columns.len() / 8 {
+                4.. if I::REGISTERS >= 32 => self.some_columns::<I, 4>(isa),
+                2.. if I::REGISTERS < 32 => self.some_columns::<I, 2>(isa),
+                _ => self.some_columns::<I, 1>(isa),
             };
         }
         N
     }
 }
 
-/// The first `8 * C` columns of a product, whose sums stay in registers; returns how many.
-#[inline(always)]
-fn columns<I: Isa, const N: usize, const C: usize>(
-    isa: I,
-    a: [&[f32]; N],
-    b: &[f32],
-    out: &mut [f32],
-    stride: usize,
-) -> usize {
-    let len = a[0].len();
-    let mut factors: [&[f32]; N] = [&[]; N];
-    for i in 0..N {
-        factors[i] = &a[i][..len];
-    }
-    let mut sums = [[isa.zero(); C]; N];
-    for i in 0..N {
-        for j in 0..C {
-            sums[i][j] = isa.load(eight(out, i * stride + 8 * j));
-        }
-    }
-    for k in 0..len {
-        let row = &b[k * stride..][..8 * C];
-        let mut vectors = [isa.zero(); C];
-        for j in 0..C {
-            vectors[j] = isa.load(eight(row, 8 * j));
-        }
+impl<const N: usize> Product<'_, N> {
+    /// The first `8 * C` columns, whose sums stay in registers; returns how many.
+    #[inline(always)]
+    fn some_columns<I: Isa, const C: usize>(&mut self, isa: I) -> usize {
+        let Self { a, b, out, stride, columns: Range { start, .. } } = self;
+        let len = a[0].len();
+        let mut factors: [&[f32]; N] = [&[]; N];
         for i in 0..N {
-            let factor = isa.splat(factors[i][k]);
+            factors[i] = &a[i][..len];
+        }
+        let mut sums = [[isa.zero(); C]; N];
+        for i in 0..N {
             for j in 0..C {
-                sums[i][j] = isa.mul_add(factor, vectors[j], sums[i][j]);
+                sums[i][j] = isa.load(eight(out, i * *stride + *start + 8 * j));
             }
         }
-    }
-    for i in 0..N {
-        for j in 0..C {
-            isa.store(sums[i][j], out[i * stride + 8 * j..].first_chunk_mut().expect("a whole vector"));
+        // Rows have one length, so the compiler looks once whether columns lie in them.
+        for (k, row) in b.chunks_exact(*stride).take(len).enumerate() {
+            let row = &row[*start..][..8 * C];
+            let mut vectors = [isa.zero(); C];
+            for j in 0..C {
+                vectors[j] = isa.load(eight(row, 8 * j));
+            }
+            for i in 0..N {
+                let factor = isa.splat(factors[i][k]);
+                for j in 0..C {
+                    sums[i][j] = isa.mul_add(factor, vectors[j], sums[i][j]);
+                }
+            }
         }
+        for i in 0..N {
+            for j in 0..C {
+                let at = i * *stride + *start + 8 * j;
+                isa.store(sums[i][j], out[at..].first_chunk_mut().expect("a whole vector"));
+            }
+        }
+        8 * C
     }
-    8 * C
 }
