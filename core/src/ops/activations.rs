@@ -48,34 +48,32 @@ impl Step {
 /// Tokens that are multiplied at once where eight rows are lanes.
 pub(crate) const TOGETHER: usize = 4;
 
-/// As many tokens' steps for dot products that are [wide](crate::simd::Dots::WIDE). What tokens meet together lies together:
-/// one address does for all.
-#[derive(Clone)]
-#[repr(C, align(32))]
-pub(crate) struct WideStep {
-    /// Of each quad that of every token in 16 bits.
-    quads: [[u8; 8 * TOGETHER]; STEP / 4],
+/// As many tokens' steps for dot products that are [wide](crate::simd::Dots::WIDE).
+pub(crate) type WideStep = [Wide32; STEP / 32];
+
+/// 32 integers of [`TOGETHER`] tokens. All that one group of weights meets lies together, in the order in which it is read:
+/// one address does for all, and the processor follows.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Wide32 {
     /// As in [`Step`].
-    scale: [[f32; TOGETHER]; STEP / 32],
-    /// Of each 32 integers, and of each 16.
-    of_32: [OfGroup; STEP / 32],
-    of_16: [OfGroup; STEP / 16],
+    scale: [f32; TOGETHER],
+    all: Sums,
+    halves: [Sums; 2],
+    /// Of each quad that of every token in 16 bits.
+    quads: [[u8; 8 * TOGETHER]; 8],
 }
 
-/// What there is to know of a group of integers.
+/// Of a group of integers,
 #[derive(Clone, Copy)]
-struct OfGroup {
-    /// The sum of the first of every quad times the third, and the second times the fourth.
+struct Sums {
+    /// the first of every quad times the third, and the second times the fourth,
     products: [i32; TOGETHER],
-    /// Scale times sum of the integers.
+    /// and the integers themselves, times their scale.
     sum: [f32; TOGETHER],
 }
 
-impl OfGroup {
-    const ZERO: Self = Self { products: [0; TOGETHER], sum: [0.0; TOGETHER] };
-}
-
-/// `QUADS` quads of a [`WideStep`].
+/// `QUADS` quads of a [`Wide32`].
 #[derive(Clone, Copy)]
 pub struct WideGroup<'a, const QUADS: usize> {
     #[allow(dead_code, reason = "read where numbers are wide")]
@@ -86,37 +84,31 @@ pub struct WideGroup<'a, const QUADS: usize> {
     pub(crate) sum: &'a [f32; TOGETHER],
 }
 
-impl WideStep {
-    const ZERO: Self = Self {
-        quads: [[0; 8 * TOGETHER]; STEP / 4],
-        scale: [[0.0; TOGETHER]; STEP / 32],
-        of_32: [OfGroup::ZERO; STEP / 32],
-        of_16: [OfGroup::ZERO; STEP / 16],
+impl Wide32 {
+    const ZERO: Self = {
+        let zero = Sums { products: [0; TOGETHER], sum: [0.0; TOGETHER] };
+        Self { scale: [0.0; TOGETHER], all: zero, halves: [zero; 2], quads: [[0; 8 * TOGETHER]; 8] }
     };
 
-    /// Group `g` of `QUADS` quads, 4 or 8.
+    /// All 8 quads, or half `i`.
     #[inline(always)]
-    pub fn group<const QUADS: usize>(&self, g: usize) -> WideGroup<'_, QUADS> {
-        let OfGroup { products, sum } = if QUADS == 8 { &self.of_32[g] } else { &self.of_16[g] };
-        let scale = &self.scale[g * QUADS / 8];
-        WideGroup { quads: &self.quads.as_chunks().0[g], products, scale, sum }
+    pub fn group<const QUADS: usize>(&self, i: usize) -> WideGroup<'_, QUADS> {
+        let Self { scale, all, halves, quads } = self;
+        let Sums { products, sum } = if QUADS == 8 { all } else { &halves[i] };
+        WideGroup { quads: &quads.as_chunks().0[i], products, scale, sum }
     }
 
-    /// Sets what is of token `t`.
+    /// Sets what is of token `t`, the integers `i` of its step.
     #[inline(always)]
-    fn set<I: Isa>(&mut self, isa: I, t: usize, step: &Step) {
-        for (i, q) in step.q.iter().enumerate() {
-            let (quads, products) = isa.widen(q);
-            for (to, quad) in self.quads[8 * i..].iter_mut().zip(quads.as_flattened()) {
-                to[8 * t..][..8].copy_from_slice(quad);
-            }
-            for (half, products) in (2 * i..).zip(products) {
-                let of_16 = &mut self.of_16[half];
-                (of_16.products[t], of_16.sum[t]) = (products, step.half_sum.as_flattened()[half]);
-            }
-            let of_32 = &mut self.of_32[i];
-            (of_32.products[t], of_32.sum[t]) = (products[0] + products[1], step.sum[i]);
-            self.scale[i][t] = step.scale[i];
+    fn set<I: Isa>(&mut self, isa: I, t: usize, step: &Step, i: usize) {
+        let (quads, products) = isa.widen(&step.q[i]);
+        for (to, quad) in self.quads.iter_mut().zip(quads.as_flattened()) {
+            to[8 * t..][..8].copy_from_slice(quad);
+        }
+        self.scale[t] = step.scale[i];
+        (self.all.products[t], self.all.sum[t]) = (products[0] + products[1], step.sum[i]);
+        for (half, (to, products)) in self.halves.iter_mut().zip(products).enumerate() {
+            (to.products[t], to.sum[t]) = (products, step.half_sum.as_flattened()[2 * i + half]);
         }
     }
 }
@@ -270,7 +262,7 @@ impl Activations {
             return Input { steps, split, ..input };
         }
         let n = wide_tokens(input.tokens()) * n_steps;
-        let wide = sized(&mut self.wide, n, WideStep::ZERO);
+        let wide = sized(&mut self.wide, n, [Wide32::ZERO; STEP / 32]);
         exec::for_chunks(cx.exec, wide, n_steps, |i, to| {
             cx.level.run(Widen { first: i * TOGETHER, steps, to })
         });
@@ -335,7 +327,8 @@ impl Kernel for Widen<'_> {
         let last = steps.len() / n_steps - 1;
         for (s, to) in to.iter_mut().enumerate() {
             for t in 0..TOGETHER {
-                to.set(isa, t, &steps[(first + t).min(last) * n_steps + s]);
+                let step = &steps[(first + t).min(last) * n_steps + s];
+                to.iter_mut().enumerate().for_each(|(i, to)| to.set(isa, t, step, i));
             }
         }
     }

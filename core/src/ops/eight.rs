@@ -470,15 +470,17 @@ fn wide_tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
     x: &[WideStep],
     products: &mut [[I::I32x8; TOKENS]; STEP / 16],
 ) -> [I::F32x8; TOKENS] {
+    let parts = 8 / QUADS;
     let mut sums = [isa.zero(); TOKENS];
     for (s, (w, x)) in weights.iter().zip(x).enumerate() {
-        let products = &mut products[..groups_of(s, groups) * (8 / QUADS)];
+        let x = |g: usize| x[g / parts].group::<QUADS>(g % parts);
+        let products = &mut products[..groups_of(s, groups) * parts];
         for (g, products) in products.iter_mut().enumerate() {
             let w_of_group = &w.q.as_chunks().0.as_chunks().0[g];
-            *products = D::wide_dots::<QUADS>(isa, &w.start[g], w_of_group, x.group(g));
+            *products = D::wide_dots(isa, &w.start[g], w_of_group, x(g));
         }
         for (g, products) in products.iter().enumerate() {
-            let x = x.group::<QUADS>(g);
+            let x = x(g);
             add_scaled(isa, shape, (w, g), *products, |t| x.scale[t], |t| x.sum[t], &mut sums);
         }
     }
