@@ -27,11 +27,33 @@ class Mote {
   }
 }
 
+/** Several at once, each on its own, as `relaxed+relaxed`: as much as the machine has for as many threads. */
+class Together {
+  static async load(url, { build, ...options }) {
+    const together = new Together();
+    together.engines = await Promise.all(build.split('+').map((build) => Mote.load(url, { ...options, build })));
+    return together;
+  }
+
+  /** The slowest one's time. */
+  async all(what) {
+    return Math.max(...(await Promise.all(this.engines.map(what))));
+  }
+
+  prefill(pp) {
+    return this.all((engine) => engine.prefill(pp));
+  }
+
+  decode(tg) {
+    return this.all((engine) => engine.decode(tg));
+  }
+}
+
 const engines = {};
 
 window.bench = {
   async load(name, url, options) {
-    engines[name] = await (PEERS[name] ?? Mote).load(url, options);
+    engines[name] = await (PEERS[name] ?? (name.includes('+') ? Together : Mote)).load(url, options);
   },
   prefill: (name, pp) => engines[name].prefill(pp),
   decode: (name, tg) => engines[name].decode(tg),

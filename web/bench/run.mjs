@@ -2,6 +2,8 @@
 //
 //   node run.mjs [--shapes FOLDER] [--models a.gguf,b.gguf] [--builds relaxed,simd128,threads] [--threads 1,2]
 //                [--peer wllama|wllama-3|transformers] [--alone] [--pp 256] [--tg 64] [--rounds 5] [--json FILE]
+//
+// A build `relaxed+relaxed` is two engines at once, each on its own: what the machine has for two threads.
 import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -72,8 +74,9 @@ try {
         for (const name of engines) {
           const prefill = await timed(() => call('prefill', name, pp));
           const decode = await timed(() => call('decode', name, tg));
+          const n = name.split('+').length;
           // The first round compiles.
-          if (round > 0) times[name].push({ prefill: per(pp, prefill), decode: per(tg, decode) });
+          if (round > 0) times[name].push({ prefill: per(n * pp, prefill), decode: per(n * tg, decode) });
         }
       }
       for (const name of engines) {
