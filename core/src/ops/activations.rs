@@ -73,12 +73,11 @@ struct Sums {
     sum: [f32; TOGETHER],
 }
 
-/// `QUADS` quads of a [`Wide32`].
+/// `QUADS` quads of some tokens' 32 integers, and what is known of them.
 #[derive(Clone, Copy)]
+#[allow(dead_code, reason = "read where numbers are wide")]
 pub struct WideGroup<'a, const QUADS: usize> {
-    #[allow(dead_code, reason = "read where numbers are wide")]
     pub(crate) quads: &'a [[u8; 8 * TOGETHER]; QUADS],
-    #[allow(dead_code, reason = "read where numbers are wide")]
     pub(crate) products: &'a [i32; TOGETHER],
     pub(crate) scale: &'a [f32; TOGETHER],
     pub(crate) sum: &'a [f32; TOGETHER],
@@ -91,6 +90,7 @@ impl Wide32 {
     };
 
     /// All 8 quads, or half `i`.
+    #[allow(dead_code, reason = "asked for where eight rows are lanes")]
     #[inline(always)]
     pub fn group<const QUADS: usize>(&self, i: usize) -> WideGroup<'_, QUADS> {
         let Self { scale, all, halves, quads } = self;
