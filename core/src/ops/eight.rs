@@ -278,9 +278,7 @@ impl<I: SideBySide, D: Dots<I>> Kernel for SideBySideBy<'_, I, D> {
     fn run<J: Isa>(self, _: J) {
         let Self { isa, rows, flip, quads, to, .. } = self;
         side_by_side::<I, D>(isa, rows, flip, quads_of(&mut to.q));
-        if D::WIDE {
-            D::widen(isa, &mut to.q, quads, &mut to.start);
-        }
+        D::widen(isa, &mut to.q, quads, &mut to.start);
     }
 }
 
@@ -301,9 +299,7 @@ impl<I: SideBySide, D: Dots<I>> Kernel for RearrangeBy<'_, I, D> {
         for quads in quads_of(&mut to.q).as_chunks_mut().0 {
             D::rearrange(isa, quads);
         }
-        if D::WIDE {
-            D::widen(isa, &mut to.q, quads, &mut to.start);
-        }
+        D::widen(isa, &mut to.q, quads, &mut to.start);
     }
 }
 
