@@ -150,7 +150,7 @@ pub use scalar::Scalar;
     all(target_arch = "aarch64", target_feature = "neon"),
     target_feature = "simd128"
 ))]
-pub use side_by_side::{Dots, DotsKernel, SideBySide};
+pub use side_by_side::{AnyDotsKernel, Dots, DotsKernel, SideBySide, WideDots};
 #[cfg(target_feature = "simd128")]
 pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]

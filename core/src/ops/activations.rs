@@ -8,6 +8,7 @@
 //! Formats whose weights have a minimum need the sum of the activations of its group too, so that is kept beside them.
 
 use alloc::vec::Vec;
+use core::mem::offset_of;
 
 use super::matmul::{Cx, Precision};
 use crate::exec;
@@ -48,54 +49,46 @@ impl Step {
 /// Tokens that are multiplied at once where eight rows are lanes.
 pub(crate) const TOGETHER: usize = 4;
 
-/// As many tokens' steps for dot products that are [wide](crate::simd::Dots::WIDE).
-pub(crate) type WideStep = [Wide32; STEP / 32];
-
-/// 32 integers of [`TOGETHER`] tokens. All that one group of weights meets lies together, in the order in which it is read:
-/// one address does for all, and the processor follows.
+/// 32 integers of `TOGETHER` tokens for `simd::WideDots`. All that one group of weights meets lies together, in the order
+/// in which it is read: one address does for all, and the processor follows.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Wide32 {
-    /// As in [`Step`].
-    scale: [f32; TOGETHER],
-    all: Sums,
-    halves: [Sums; 2],
+#[repr(C, align(32))]
+pub struct Wide32 {
+    /// Of all, and of each half.
+    heads: [Head; Self::HEADS],
     /// Of each quad that of every token in 16 bits.
     quads: [[u8; 8 * TOGETHER]; 8],
+    /// The sums of all, and of each half, times their scale.
+    sums: [[f32; TOGETHER]; Self::HEADS],
 }
 
 /// Of a group of integers,
 #[derive(Clone, Copy)]
-struct Sums {
+#[repr(C)]
+pub struct Head {
     /// the first of every quad times the third, and the second times the fourth,
-    products: [i32; TOGETHER],
-    /// and the integers themselves, times their scale.
-    sum: [f32; TOGETHER],
-}
-
-/// `QUADS` quads of some tokens' 32 integers, and what is known of them.
-#[derive(Clone, Copy)]
-#[allow(dead_code, reason = "read where numbers are wide")]
-pub struct WideGroup<'a, const QUADS: usize> {
-    pub(crate) quads: &'a [[u8; 8 * TOGETHER]; QUADS],
-    pub(crate) products: &'a [i32; TOGETHER],
-    pub(crate) scale: &'a [f32; TOGETHER],
-    pub(crate) sum: &'a [f32; TOGETHER],
+    pub(crate) products: [i32; TOGETHER],
+    /// and their scale.
+    pub(crate) scale: [f32; TOGETHER],
 }
 
 impl Wide32 {
+    /// How many heads there are before the quads, each as long as one.
+    pub(crate) const HEADS: usize = 3;
+
     const ZERO: Self = {
-        let zero = Sums { products: [0; TOGETHER], sum: [0.0; TOGETHER] };
-        Self { scale: [0.0; TOGETHER], all: zero, halves: [zero; 2], quads: [[0; 8 * TOGETHER]; 8] }
+        assert!(offset_of!(Self, heads) == 0 && offset_of!(Self, quads) == Self::HEADS * 8 * TOGETHER);
+        let head = Head { products: [0; TOGETHER], scale: [0.0; TOGETHER] };
+        let sums = [[0.0; TOGETHER]; Self::HEADS];
+        Self { heads: [head; Self::HEADS], quads: [[0; 8 * TOGETHER]; 8], sums }
     };
 
-    /// All 8 quads, or half `i`.
-    #[allow(dead_code, reason = "asked for where eight rows are lanes")]
+    /// What is known of all 8 quads, or of those of `half`: also their sum, times their scale.
+    #[allow(dead_code, reason = "read where numbers are wide")]
     #[inline(always)]
-    pub fn group<const QUADS: usize>(&self, i: usize) -> WideGroup<'_, QUADS> {
-        let Self { scale, all, halves, quads } = self;
-        let Sums { products, sum } = if QUADS == 8 { all } else { &halves[i] };
-        WideGroup { quads: &quads.as_chunks().0[i], products, scale, sum }
+    pub(crate) fn known<const QUADS: usize>(&self, half: usize) -> (&Head, &[f32; TOGETHER]) {
+        let i = if QUADS == 8 { 0 } else { 1 + half };
+        (&self.heads[i], &self.sums[i])
     }
 
     /// Sets what is of token `t`, the integers `i` of its step.
@@ -105,10 +98,12 @@ impl Wide32 {
         for (to, quad) in self.quads.iter_mut().zip(quads.as_flattened()) {
             to[8 * t..][..8].copy_from_slice(quad);
         }
-        self.scale[t] = step.scale[i];
-        (self.all.products[t], self.all.sum[t]) = (products[0] + products[1], step.sum[i]);
-        for (half, (to, products)) in self.halves.iter_mut().zip(products).enumerate() {
-            (to.products[t], to.sum[t]) = (products, step.half_sum.as_flattened()[2 * i + half]);
+        let ([a, b], [sum_a, sum_b]) = (products, step.half_sum.as_flattened().as_chunks().0[i]);
+        for (head, products) in self.heads.iter_mut().zip([a + b, a, b]) {
+            (head.products[t], head.scale[t]) = (products, step.scale[i]);
+        }
+        for (to, sum) in self.sums.iter_mut().zip([step.sum[i], sum_a, sum_b]) {
+            to[t] = sum;
         }
     }
 }
@@ -127,7 +122,7 @@ pub struct Split {
 /// Those of a step.
 type SplitStep = [Split; STEP / 32];
 
-/// Whether instructions may ask for [`WideStep`] and [`Split`].
+/// Whether instructions may ask for [`Wide32`] and [`Split`].
 pub(super) const MAY_BE_WIDE: bool = cfg!(target_feature = "simd128");
 
 /// What the values of a token share that are rounded together.
@@ -142,7 +137,7 @@ pub(crate) struct Token {
 pub struct Activations {
     steps: Vec<Step>,
     /// The same in 16 bits: room for all of them, untouched where they are of no use.
-    wide: Vec<WideStep>,
+    wide: Vec<Wide32>,
     /// Likewise, of one token.
     split: Vec<SplitStep>,
     tokens: Vec<Token>,
@@ -157,7 +152,7 @@ pub struct Input<'a> {
     pub(crate) steps: &'a [Step],
     /// The same in 16 bits; none when no matrix wants that, or there is one token.
     #[allow(dead_code, reason = "read where eight rows are lanes")]
-    pub(crate) wide: &'a [WideStep],
+    pub(crate) wide: &'a [Wide32],
     /// The same in parts; none when no matrix wants that, or there are several tokens.
     #[allow(dead_code, reason = "read where four lanes are four rows")]
     pub(crate) split: &'a [SplitStep],
@@ -200,7 +195,7 @@ impl Activations {
         let n_steps = max_cols.div_ceil(STEP);
         let mut steps = Vec::new();
         steps.resize(max_tokens * n_steps, Step::ZERO);
-        let wide = Vec::with_capacity(wide_tokens(max_tokens) * n_steps);
+        let wide = Vec::with_capacity(wide_tokens(max_tokens) * n_steps * (STEP / 32));
         let split = Vec::with_capacity(wide_tokens(1) * n_steps);
         Self { steps, wide, split, tokens: alloc::vec![Token::default(); max_tokens] }
     }
@@ -208,7 +203,8 @@ impl Activations {
     /// What [`Self::new`] will allocate, in bytes; `None` beyond a `usize`.
     pub fn bytes(max_tokens: usize, max_cols: usize) -> Option<usize> {
         let each = max_tokens.checked_mul(size_of::<Step>())?;
-        let each = each.checked_add(wide_tokens(max_tokens).checked_mul(size_of::<WideStep>())?)?;
+        let each =
+            each.checked_add(wide_tokens(max_tokens).checked_mul((STEP / 32) * size_of::<Wide32>())?)?;
         let each = each.checked_add(wide_tokens(1) * size_of::<SplitStep>())?;
         let steps = each.checked_mul(max_cols.div_ceil(STEP))?;
         steps.checked_add(max_tokens.checked_mul(size_of::<Token>())?)
@@ -261,11 +257,9 @@ impl Activations {
             cx.level.run(SplitAll { steps, to: split });
             return Input { steps, split, ..input };
         }
-        let n = wide_tokens(input.tokens()) * n_steps;
-        let wide = sized(&mut self.wide, n, [Wide32::ZERO; STEP / 32]);
-        exec::for_chunks(cx.exec, wide, n_steps, |i, to| {
-            cx.level.run(Widen { first: i * TOGETHER, steps, to })
-        });
+        let len = wide_tokens(input.tokens()) * (STEP / 32);
+        let wide = sized(&mut self.wide, n_steps * len, Wide32::ZERO);
+        exec::for_chunks(cx.exec, wide, len, |step, to| cx.level.run(Widen { step, n_steps, steps, to }));
         Input { steps, wide, ..input }
     }
 }
@@ -310,11 +304,13 @@ impl Kernel for SplitAll<'_> {
     }
 }
 
-/// Makes steps of [`TOGETHER`] tokens of those from `first` on; the last stands in for those that are missing.
+/// Widens one step of all tokens, whose `steps` lie token by token: group by group those of [`TOGETHER`] tokens side by
+/// side. The last stands in for those that are missing.
 struct Widen<'a> {
-    first: usize,
+    step: usize,
+    n_steps: usize,
     steps: &'a [Step],
-    to: &'a mut [WideStep],
+    to: &'a mut [Wide32],
 }
 
 impl Kernel for Widen<'_> {
@@ -322,13 +318,14 @@ impl Kernel for Widen<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let Self { first, steps, to } = self;
-        let n_steps = to.len();
-        let last = steps.len() / n_steps - 1;
-        for (s, to) in to.iter_mut().enumerate() {
+        let Self { step, n_steps, steps, to } = self;
+        let (n, last) = (to.len() / (STEP / 32), steps.len() / n_steps - 1);
+        for i in 0..n {
             for t in 0..TOGETHER {
-                let step = &steps[(first + t).min(last) * n_steps + s];
-                to.iter_mut().enumerate().for_each(|(i, to)| to.set(isa, t, step, i));
+                let step = &steps[(i * TOGETHER + t).min(last) * n_steps + step];
+                for (g, to) in to.iter_mut().skip(i).step_by(n).enumerate() {
+                    to.set(isa, t, step, g);
+                }
             }
         }
     }

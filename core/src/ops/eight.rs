@@ -8,16 +8,18 @@
 //! Only the unpacking of a row is compiled for every format, and called through a [`Shape`]; the multiplying is shared
 //! by all of them. That keeps modules for browsers small.
 
+mod wide;
+
 use core::array;
 use core::marker::PhantomData;
 
-use super::activations::{MAY_BE_WIDE, STEP, Step, TOGETHER, WideStep};
+use super::activations::{MAY_BE_WIDE, STEP, Step, TOGETHER};
 #[cfg(target_feature = "simd128")]
 use super::fours::{Fours, SCALES};
 use super::integers::{self, Lanes, Sign, Unpacked};
 use super::matmul::{Input, Rows};
 use crate::exec::Columns;
-use crate::simd::{Dots, DotsKernel, Isa, Kernel, SideBySide};
+use crate::simd::{AnyDotsKernel, Dots, DotsKernel, Isa, Kernel, SideBySide, WideDots};
 
 /// Multiplies rows with several tokens.
 #[inline(always)]
@@ -154,7 +156,7 @@ const TOKENS: usize = TOGETHER;
 struct Weights {
     /// By fours of weights of every row, or by pairs, in an order that suits the dot products.
     q: Units,
-    /// Where integer sums of every 32 weights start, or of every 16; only where dot products are [wide](Dots::WIDE).
+    /// Where integer sums of every 32 weights start, or of every 16; only for [`WideDots`].
     start: [[u8; 4 * ROWS]; STARTS],
     /// The scale of every 32 weights, or of every 16.
     scale: [[f32; ROWS]; STEP / 16],
@@ -174,13 +176,13 @@ impl Weights {
 /// The weights of a step of eight rows, as bytes.
 type Quads = [[u8; 4 * ROWS]; STEP / 4];
 
-/// The same, with room for 16 bits each where dot products may be [wide](Dots::WIDE).
+/// The same, with room for 16 bits each where there may be [`WideDots`].
 type Units = [[u8; 4 * ROWS]; UNITS];
 const UNITS: usize = if MAY_BE_WIDE { STEP / 2 } else { STEP / 4 };
 const STARTS: usize = if MAY_BE_WIDE { STEP / 16 } else { 0 };
 
 /// What depends on the dot products, behind pointers: everything else is compiled once for all of them.
-struct Way<I> {
+struct Way<I: Isa> {
     /// What every weight is xored with.
     flip: u8,
     side_by_side: fn(I, &[Unpacked; ROWS], flip: u8, quads: usize, &mut Weights),
@@ -198,11 +200,25 @@ impl<I: SideBySide> DotsKernel<I> for Ways<I> {
     fn run<D: Dots<I>>(self, flip: u8) -> Way<I> {
         Way {
             flip,
-            side_by_side: |isa, rows, flip, quads, to| {
-                isa.enter(SideBySideBy { isa, rows, flip, quads, to, dots: PhantomData::<D> });
+            side_by_side: |isa, rows, flip, _, to| {
+                isa.enter(SideBySideBy { isa, rows, flip, to, dots: PhantomData::<D> });
             },
-            rearrange: |isa, quads, to| isa.enter(RearrangeBy { isa, quads, to, dots: PhantomData::<D> }),
+            rearrange: |isa, _, to| isa.enter(RearrangeBy { isa, to, dots: PhantomData::<D> }),
             multiply: |task| task.isa.enter(MultiplyBy(task, PhantomData::<D>)),
+        }
+    }
+}
+
+impl<I: SideBySide> AnyDotsKernel<I> for Ways<I> {
+    #[inline(always)]
+    fn run_wide<D: WideDots<I>>(self) -> Way<I> {
+        Way {
+            flip: 0,
+            side_by_side: |isa, rows, _, quads, to| {
+                isa.enter(wide::SideBySideBy { isa, rows, quads, to, dots: PhantomData::<D> });
+            },
+            rearrange: |isa, quads, to| isa.enter(wide::WidenBy { isa, quads, to, dots: PhantomData::<D> }),
+            multiply: |task| task.isa.enter(wide::MultiplyBy(task, PhantomData::<D>)),
         }
     }
 }
@@ -213,7 +229,7 @@ fn several<I: SideBySide>(isa: I, shape: Shape<I>, rows: Rows<'_, '_>, fours: Op
     isa.enter(Several { isa, shape, rows, fours, way });
 }
 
-struct Several<'a, 'b, I> {
+struct Several<'a, 'b, I: Isa> {
     isa: I,
     shape: Shape<I>,
     rows: Rows<'a, 'b>,
@@ -231,6 +247,7 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
         let (n_steps, quads) = (w.cols().div_ceil(STEP), shape.group / 4);
         let mut unpacked = [Unpacked::ZERO; ROWS];
         let mut panel = [Weights::ZERO; PIECE];
+        let mut sums = [[isa.zero(); TOKENS]; wide::WAITING];
         for r in (0..out.width()).step_by(ROWS) {
             for start in (0..n_steps).step_by(PIECE) {
                 let piece = start..n_steps.min(start + PIECE);
@@ -255,18 +272,17 @@ impl<I: SideBySide> Kernel for Several<'_, '_, I> {
                 }
                 let groups = w.cols() / 32 - start * (STEP / 32);
                 let (weights, place) = (&panel[..piece.len()], Place { out, start, n_steps, r });
-                (way.multiply)(Multiply { isa, shape: &shape, weights, groups, x, place });
+                (way.multiply)(Multiply { isa, shape: &shape, weights, groups, x, sums: &mut sums, place });
             }
         }
     }
 }
 
-/// Lays a step of rows side by side as the dot products of groups of so many `quads` want it.
+/// Lays a step of rows side by side as the dot products want it.
 struct SideBySideBy<'a, I, D> {
     isa: I,
     rows: &'a [Unpacked; ROWS],
     flip: u8,
-    quads: usize,
     to: &'a mut Weights,
     dots: PhantomData<D>,
 }
@@ -276,16 +292,14 @@ impl<I: SideBySide, D: Dots<I>> Kernel for SideBySideBy<'_, I, D> {
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        let Self { isa, rows, flip, quads, to, .. } = self;
+        let Self { isa, rows, flip, to, .. } = self;
         side_by_side::<I, D>(isa, rows, flip, quads_of(&mut to.q));
-        D::widen(isa, &mut to.q, quads, &mut to.start);
     }
 }
 
 /// The same for rows that lie by fours already.
 struct RearrangeBy<'a, I, D> {
     isa: I,
-    quads: usize,
     to: &'a mut Weights,
     dots: PhantomData<D>,
 }
@@ -295,11 +309,9 @@ impl<I: SideBySide, D: Dots<I>> Kernel for RearrangeBy<'_, I, D> {
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        let Self { isa, quads, to, .. } = self;
-        for quads in quads_of(&mut to.q).as_chunks_mut().0 {
-            D::rearrange(isa, quads);
+        for quads in quads_of(&mut self.to.q).as_chunks_mut().0 {
+            D::rearrange(self.isa, quads);
         }
-        D::widen(isa, &mut to.q, quads, &mut to.start);
     }
 }
 
@@ -334,12 +346,18 @@ pub(super) fn side_by_side<I: SideBySide, D: Dots<I>>(
     to: &mut Quads,
 ) {
     for (i, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
-        let mut q = [&rows[0].q[i]; ROWS];
-        for (q, row) in q.iter_mut().zip(rows) {
-            *q = &row.q[i];
-        }
-        D::side_by_side(isa, q, flip, to);
+        D::side_by_side(isa, bytes(rows, i), flip, to);
     }
+}
+
+/// Weights `32 i` and those that follow, of every row.
+#[inline(always)]
+fn bytes(rows: &[Unpacked; ROWS], i: usize) -> [&[u8; 32]; ROWS] {
+    let mut q = [&rows[0].q[i]; ROWS];
+    for (q, row) in q.iter_mut().zip(rows) {
+        *q = &row.q[i];
+    }
+    q
 }
 
 /// Eight rows of eight floats as columns.
@@ -366,48 +384,50 @@ struct Place<'a, 'b> {
     r: usize,
 }
 
+impl Place<'_, '_> {
+    /// Sums of tokens from `t` on, of which those past the last go nowhere.
+    #[inline(always)]
+    fn put<I: Isa>(&mut self, isa: I, sums: &[I::F32x8; TOKENS], t: usize) {
+        let Self { out, start, r, .. } = self;
+        let rows = *r..out.width().min(*r + ROWS);
+        for (t, sums) in (t..out.rows()).zip(sums) {
+            put(isa, *sums, *start == 0, &mut out.row(t)[rows.clone()]);
+        }
+    }
+}
+
 /// A piece of 8 rows times all tokens.
-struct Multiply<'a, 'b, I> {
+struct Multiply<'a, 'b, I: Isa> {
     isa: I,
     shape: &'a Shape<I>,
     weights: &'a [Weights],
     groups: usize,
     x: &'a Input<'a>,
+    /// Room for sums, where there may be [`WideDots`].
+    sums: &'a mut [[I::F32x8; TOKENS]],
     place: Place<'a, 'b>,
 }
 
 /// In a function of its own: inlined beside the unpacking, prompts took 8 % longer in Chromium.
-struct MultiplyBy<'a, 'b, I, D>(Multiply<'a, 'b, I>, PhantomData<D>);
+struct MultiplyBy<'a, 'b, I: Isa, D>(Multiply<'a, 'b, I>, PhantomData<D>);
 
 impl<I: SideBySide, D: Dots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        let Multiply { isa, shape, weights, groups, x, place: Place { out, start, n_steps, r } } = self.0;
-        let n_rows = ROWS.min(out.width() - r);
-        let last = out.rows() - 1;
-        let nothing = isa.dot_u7(isa.splat_bytes(0), isa.splat_bytes(0));
-        let mut products = [[nothing; TOKENS]; STEP / 16];
+        let Multiply { isa, shape, weights, groups, x, mut place, .. } = self.0;
+        let last = place.out.rows() - 1;
         for t in (0..=last).step_by(TOKENS) {
-            let sums = if D::WIDE {
-                let steps = &x.wide[t / TOKENS * n_steps + start..];
-                match shape.group {
-                    32 => wide_tile::<I, D, 8>(isa, shape, weights, groups, steps, &mut products),
-                    _ => wide_tile::<I, D, 4>(isa, shape, weights, groups, steps, &mut products),
-                }
-            } else {
-                // A last token stands in for those that are missing.
-                let steps =
-                    array::from_fn(|i| &x.steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
-                match shape.group {
-                    32 => tile::<I, D, 8>(isa, shape, weights, groups, steps),
-                    _ => tile::<I, D, 4>(isa, shape, weights, groups, steps),
-                }
+            // A last token stands in for those that are missing.
+            let steps =
+                |i: usize| &x.steps[(t + i).min(last) * place.n_steps + place.start..][..weights.len()];
+            let steps = array::from_fn(steps);
+            let sums = match shape.group {
+                32 => tile::<I, D, 8>(isa, shape, weights, groups, steps),
+                _ => tile::<I, D, 4>(isa, shape, weights, groups, steps),
             };
-            for (i, sums) in sums.into_iter().enumerate().take(last + 1 - t) {
-                put(isa, sums, start == 0, &mut out.row(t + i)[r..r + n_rows]);
-            }
+            place.put(isa, &sums, t);
         }
     }
 }
@@ -450,34 +470,6 @@ fn tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
             let total =
                 |t: usize| if parts == 1 { steps[t].sum[g] } else { steps[t].half_sum.as_flattened()[g] };
             add_scaled(isa, shape, (w, g), products, scale, total, &mut sums);
-        }
-    }
-    sums
-}
-
-/// The same where dot products are wide. There the products of a step wait for their scales: with the floats' sums beside
-/// them, V8 would keep some on the stack. Everybody else is slower for it.
-#[inline(always)]
-fn wide_tile<I: SideBySide, D: Dots<I>, const QUADS: usize>(
-    isa: I,
-    shape: &Shape<I>,
-    weights: &[Weights],
-    groups: usize,
-    x: &[WideStep],
-    products: &mut [[I::I32x8; TOKENS]; STEP / 16],
-) -> [I::F32x8; TOKENS] {
-    let parts = 8 / QUADS;
-    let mut sums = [isa.zero(); TOKENS];
-    for (s, (w, x)) in weights.iter().zip(x).enumerate() {
-        let x = |g: usize| x[g / parts].group::<QUADS>(g % parts);
-        let products = &mut products[..groups_of(s, groups) * parts];
-        for (g, products) in products.iter_mut().enumerate() {
-            let w_of_group = &w.q.as_chunks().0.as_chunks().0[g];
-            *products = D::wide_dots(isa, &w.start[g], w_of_group, x(g));
-        }
-        for (g, products) in products.iter().enumerate() {
-            let x = x(g);
-            add_scaled(isa, shape, (w, g), *products, |t| x.scale[t], |t| x.sum[t], &mut sums);
         }
     }
     sums

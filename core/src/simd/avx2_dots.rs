@@ -1,7 +1,7 @@
 //! Dot products with a lane for each of eight rows on 256-bit registers: quads, four neighbouring bytes of a row, side
 //! by side.
 
-use super::side_by_side::{Dots, DotsKernel, SideBySide};
+use super::side_by_side::{AnyDotsKernel, Dots, DotsKernel, SideBySide};
 use super::{Avx2, AvxVnni, Isa};
 use core::arch::x86_64::*;
 
@@ -18,9 +18,14 @@ fn with_avx2<D: Dots<Avx2>, K: DotsKernel<Avx2>>(kernel: K) -> K::Output {
     kernel.run::<D>(0)
 }
 
+#[target_feature(enable = "avxvnni,avx2,fma,f16c")]
+fn with_avx_vnni<K: DotsKernel<AvxVnni>>(kernel: K, flip: u8) -> K::Output {
+    kernel.run::<Quads>(flip)
+}
+
 impl SideBySide for Avx2 {
     #[inline(always)]
-    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
+    fn with_dots<K: AnyDotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
         match bits {
             _ if signed => avx2!(with_avx2::<Quads, K>(kernel)),
             ..=4 => avx2!(with_avx2::<Folded<8>, K>(kernel)),
@@ -36,18 +41,14 @@ impl SideBySide for Avx2 {
 
 impl SideBySide for AvxVnni {
     #[inline(always)]
-    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, _: u32, kernel: K) -> K::Output {
-        #[target_feature(enable = "avxvnni,avx2,fma,f16c")]
-        fn marked<K: DotsKernel<AvxVnni>>(kernel: K, flip: u8) -> K::Output {
-            kernel.run::<Quads>(flip)
-        }
+    fn with_dots<K: AnyDotsKernel<Self>>(self, signed: bool, _: u32, kernel: K) -> K::Output {
         // The instruction wants unsigned weights, so signed ones are moved up by 128.
-        avx2!(marked(kernel, if signed { 0x80 } else { 0 }))
+        avx2!(with_avx_vnni(kernel, if signed { 0x80 } else { 0 }))
     }
 
     #[inline(always)]
     fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output {
-        self.with_dots(false, 2, kernel)
+        avx2!(with_avx_vnni(kernel, 0))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dot products with a lane for each of eight rows on 64-bit Arm.
 
-use super::side_by_side::{Dots, DotsKernel, SideBySide};
+use super::side_by_side::{AnyDotsKernel, Dots, DotsKernel, SideBySide};
 use super::{Dotprod, I8mm, Isa, Neon};
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -15,7 +15,7 @@ macro_rules! neon {
 
 impl SideBySide for Neon {
     #[inline(always)]
-    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
+    fn with_dots<K: AnyDotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
         match bits {
             _ if signed => kernel.run::<Folded<2>>(0),
             ..=4 => kernel.run::<Folded<8>>(0),
@@ -31,7 +31,7 @@ impl SideBySide for Neon {
 
 impl SideBySide for Dotprod {
     #[inline(always)]
-    fn with_dots<K: DotsKernel<Self>>(self, _: bool, _: u32, kernel: K) -> K::Output {
+    fn with_dots<K: AnyDotsKernel<Self>>(self, _: bool, _: u32, kernel: K) -> K::Output {
         kernel.run::<Quads>(0)
     }
 
@@ -43,7 +43,7 @@ impl SideBySide for Dotprod {
 
 impl SideBySide for I8mm {
     #[inline(always)]
-    fn with_dots<K: DotsKernel<Self>>(self, _: bool, _: u32, kernel: K) -> K::Output {
+    fn with_dots<K: AnyDotsKernel<Self>>(self, _: bool, _: u32, kernel: K) -> K::Output {
         kernel.run::<Pairs>(0)
     }
 

@@ -2,36 +2,22 @@
 //! weights with signs where relaxed products saturate.
 
 use core::hint::black_box;
+use core::ptr;
 
 use super::narrow::{Products, quads};
-use super::side_by_side::Dots;
+use super::side_by_side::WideDots;
 use super::simd128::{Pair, Simd128, load, store, transpose};
 use super::wasm::*;
-use crate::ops::activations::{Split, TOGETHER, WideGroup};
+use crate::ops::activations::{Split, TOGETHER, Wide32};
 
 /// Dot products of two 16-bit numbers, to which bytes are widened: before they meet several tokens, as they are read for
 /// one.
 pub(super) struct Pairs;
 
-impl Dots<Simd128> for Pairs {
-    const WIDE: bool = true;
-    const TERNARY_TOKENS: usize = 4;
-
+impl WideDots<Simd128> for Pairs {
     #[inline(always)]
-    fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], flip: u8, to: &mut [[u8; 32]; 8]) {
-        quads_side_by_side(rows, flip, to);
-    }
-
-    #[inline(always)]
-    fn rearrange(_: Simd128, _: &mut [[u8; 32]; 8]) {}
-
-    #[inline(always)]
-    fn dots<const TOKENS: usize, const QUADS: usize>(
-        _: Simd128,
-        _: &[[u8; 32]; QUADS],
-        _: [&[[u8; 4]; QUADS]; TOKENS],
-    ) -> [[v128; 2]; TOKENS] {
-        unreachable!("only asked for where numbers are bytes")
+    fn side_by_side(_: Simd128, rows: [&[u8; 32]; 8], to: &mut [[u8; 32]; 8]) {
+        quads_side_by_side(rows, 0, to);
     }
 
     /// From the last quads to the first, since those of eight rows become two pairs of as many bytes each.
@@ -62,31 +48,39 @@ impl Dots<Simd128> for Pairs {
     /// `w0 w2`, of which the start is made, and without `x0 x2`, and so are `w1 x1 + w3 x3`. Here additions are the cheaper
     /// half of the work.
     #[inline(always)]
-    fn wide_dots<const QUADS: usize>(
+    fn dots<const QUADS: usize, T>(
         _: Simd128,
         start: &[u8; 32],
         w: &[[[u8; 32]; 2]; QUADS],
-        x: WideGroup<'_, QUADS>,
-    ) -> [[v128; 2]; TOGETHER] {
-        let mut sums = [[load(start), load(&start[16..])]; TOGETHER];
-        for (sums, products) in sums.iter_mut().zip(x.products) {
-            *sums = sums.map(|start| i32x4_sub(start, i32x4_splat(*products)));
-        }
-        let (mut w, mut at) = (w.as_ptr().cast::<u8>(), x.quads.as_ptr().cast::<u8>());
+        half: usize,
+        x: &[Wide32],
+        to: &mut [T],
+        mut each: impl FnMut(&Wide32, [[v128; 2]; TOGETHER], &mut T),
+    ) {
+        let w = w.as_ptr().cast::<u8>();
         // What the compiler does not know it keeps in a register, instead of many addresses.
-        let each = black_box(8 * TOGETHER);
-        let end = at.wrapping_add(each * QUADS);
-        let mut is_last = |w: *const u8, i: usize| {
-            // SAFETY: there are as many quads of weights as of activations, of which this one is not behind the last.
-            unsafe { add_quad(w.add(64 * i), at, i, &mut sums) };
-            at = at.wrapping_add(each);
-            at == end
-        };
-        // Quads are parted by branches: V8 keeps sums on the stack where it sees several at once.
-        while !(is_last(w, 0) || is_last(w, 1) || is_last(w, 2) || is_last(w, 3)) {
-            w = w.wrapping_add(4 * 64);
+        let step = black_box(8 * TOGETHER);
+        let mut to = to.iter_mut();
+        for x in x {
+            // With `zip` elements would have a number, which becomes two addresses each time.
+            let Some(to) = to.next() else { break };
+            let mut sums = [[load(start), load(&start[16..])]; TOGETHER];
+            for (sums, products) in sums.iter_mut().zip(x.known::<QUADS>(half).0.products) {
+                *sums = sums.map(|start| i32x4_sub(start, i32x4_splat(products)));
+            }
+            let mut at = ptr::from_ref(x).cast::<u8>().wrapping_add(step * (Wide32::HEADS + half * QUADS));
+            let end = at.wrapping_add(step * QUADS);
+            let mut is_last = |i: usize| {
+                // SAFETY: there are as many quads of weights as of activations, of which this one is not behind the last.
+                unsafe { add_quad(w.add(64 * i), at, i, &mut sums) };
+                at = at.wrapping_add(step);
+                at == end
+            };
+            // Quads are parted by branches: V8 keeps sums on the stack where it sees several at once.
+            let four = is_last(0) || is_last(1) || is_last(2) || is_last(3);
+            let _ = four || is_last(4) || is_last(5) || is_last(6) || is_last(7);
+            each(x, sums, to);
         }
-        sums
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::narrow::{Products, ProductsKernel, quads};
 use super::pairs::{Pairs, load_repeated, quads_side_by_side};
-use super::side_by_side::{Dots, DotsKernel};
+use super::side_by_side::{AnyDotsKernel, Dots, DotsKernel};
 use super::simd128::{Pair, Simd128, load};
 use super::wasm::*;
 use crate::ops::activations::Split;
@@ -106,10 +106,10 @@ fn way(signed: bool, bits: u32) -> Way {
 
 /// [`super::SideBySide::with_dots`]
 #[inline(always)]
-pub(super) fn with_dots<K: DotsKernel<Simd128>>(signed: bool, bits: u32, kernel: K) -> K::Output {
+pub(super) fn with_dots<K: AnyDotsKernel<Simd128>>(signed: bool, bits: u32, kernel: K) -> K::Output {
     match way(signed, bits) {
         Way::Quads { flip } => kernel.run::<Quads>(flip),
-        Way::Pairs => kernel.run::<Pairs>(0),
+        Way::Pairs => kernel.run_wide::<Pairs>(),
         Way::FoldedBy8 => kernel.run::<Folded<8>>(0),
         Way::FoldedBy2 => kernel.run::<Folded<2>>(0),
     }

@@ -1,13 +1,13 @@
 //! What eight rows as lanes ask of an instruction set, beside [`Isa`].
 
 use super::Isa;
-use crate::ops::activations::{TOGETHER, WideGroup};
+use crate::ops::activations::{TOGETHER, Wide32};
 
 /// An instruction set with dot products of a lane for each of eight rows.
 pub trait SideBySide: Isa {
     /// Runs a kernel with the fastest dot products for weights that have a sign, or else have no more than `bits` bits,
     /// at most 6; inside a function marked for this instruction set.
-    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output;
+    fn with_dots<K: AnyDotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output;
 
     /// The same for weights of at most 3, of which many products are added up.
     fn with_ternary_dots<K: DotsKernel<Self>>(self, kernel: K) -> K::Output;
@@ -23,11 +23,14 @@ pub trait DotsKernel<I: SideBySide> {
     fn run<D: Dots<I>>(self, flip: u8) -> Self::Output;
 }
 
+/// The same where numbers of 16 bits may be faster than bytes.
+pub trait AnyDotsKernel<I: SideBySide>: DotsKernel<I> {
+    /// Does the work with those. Must be `#[inline(always)]`, like every generic function that it calls.
+    fn run_wide<D: WideDots<I>>(self) -> Self::Output;
+}
+
 /// A way to multiply bytes: weights with activations, which are at least -127.
 pub trait Dots<I: Isa> {
-    /// Whether weights and activations meet in 16 bits, by [`Dots::wide_dots`], rather than as bytes by [`Dots::dots`].
-    const WIDE: bool = false;
-
     /// How many tokens suit the registers where nothing but the dot products needs them: 4 or 8.
     const TERNARY_TOKENS: usize;
 
@@ -53,21 +56,27 @@ pub trait Dots<I: Isa> {
         w: &[[u8; 32]; QUADS],
         x: [&[[u8; 4]; QUADS]; TOKENS],
     ) -> [I::I32x8; TOKENS];
+}
 
-    /// Where numbers are [wide](Dots::WIDE): makes 16-bit ones of the bytes that lie side by side in the first half of
-    /// `pairs`, the first two of each quad before the last two. For every `quads` of them also tells where the sums of
-    /// [`Dots::wide_dots`] start.
-    #[inline(always)]
-    fn widen(_isa: I, _pairs: &mut [[u8; 32]], _quads: usize, _starts: &mut [[u8; 32]]) {}
+/// A way to multiply numbers of 16 bits: weights with activations, which both were bytes.
+pub trait WideDots<I: Isa> {
+    /// Lays 32 bytes of each of eight rows side by side: by quads, of every row one.
+    fn side_by_side(isa: I, rows: [&[u8; 32]; 8], to: &mut [[u8; 32]; 8]);
 
-    /// [`Dots::dots`] of these.
-    #[inline(always)]
-    fn wide_dots<const QUADS: usize>(
-        _isa: I,
-        _start: &[u8; 32],
-        _w: &[[[u8; 32]; 2]; QUADS],
-        _x: WideGroup<'_, QUADS>,
-    ) -> [I::I32x8; TOGETHER] {
-        unreachable!("only asked for where numbers are wide")
-    }
+    /// Makes 16-bit numbers of the bytes that lie side by side in the first half of `pairs`, the first two of each quad
+    /// before the last two. For every `quads` of them also tells where the sums of [`WideDots::dots`] start.
+    fn widen(isa: I, pairs: &mut [[u8; 32]], quads: usize, starts: &mut [[u8; 32]]);
+
+    /// The products of weights of every row, in `QUADS` fours (4 or 8), and as many activations of some tokens, all that
+    /// there are or those of `half`, summed in a lane for each row: `each` is told of them for one element of `x` and of `to`
+    /// after the other.
+    fn dots<const QUADS: usize, T>(
+        isa: I,
+        start: &[u8; 32],
+        w: &[[[u8; 32]; 2]; QUADS],
+        half: usize,
+        x: &[Wide32],
+        to: &mut [T],
+        each: impl FnMut(&Wide32, [I::I32x8; TOGETHER], &mut T),
+    );
 }

@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use super::narrow::{Narrow, ProductsKernel};
-use super::side_by_side::{Dots, DotsKernel, SideBySide};
+use super::side_by_side::{AnyDotsKernel, Dots, DotsKernel, SideBySide, WideDots};
 use super::wasm::*;
 use super::{Isa, Kernel};
 use crate::ops::activations::Split;
@@ -135,7 +135,7 @@ mod plain {
     use crate::ops::activations::Split;
     use crate::simd::narrow::ProductsKernel;
     use crate::simd::pairs::Pairs;
-    use crate::simd::side_by_side::DotsKernel;
+    use crate::simd::side_by_side::{AnyDotsKernel, DotsKernel};
     use crate::simd::two_rows::TwoRows;
     use crate::simd::wasm::*;
 
@@ -165,8 +165,8 @@ mod plain {
     }
 
     #[inline(always)]
-    pub fn with_dots<K: DotsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
-        kernel.run::<Pairs>(0)
+    pub fn with_dots<K: AnyDotsKernel<Simd128>>(_signed: bool, _bits: u32, kernel: K) -> K::Output {
+        kernel.run_wide::<Pairs>()
     }
 
     /// [`crate::simd::Isa::split`]: of each 16 those in even places as 16-bit numbers, and those in odd ones.
@@ -524,7 +524,7 @@ impl Isa for Simd128 {
     }
 }
 
-/// Looks whether dot products are [wide](Dots::WIDE).
+/// Looks whether dot products are [wide](WideDots).
 struct IsWide;
 
 impl DotsKernel<Simd128> for IsWide {
@@ -532,13 +532,20 @@ impl DotsKernel<Simd128> for IsWide {
 
     #[inline(always)]
     fn run<D: Dots<Simd128>>(self, _: u8) -> bool {
-        D::WIDE
+        false
+    }
+}
+
+impl AnyDotsKernel<Simd128> for IsWide {
+    #[inline(always)]
+    fn run_wide<D: WideDots<Simd128>>(self) -> bool {
+        true
     }
 }
 
 impl SideBySide for Simd128 {
     #[inline(always)]
-    fn with_dots<K: DotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
+    fn with_dots<K: AnyDotsKernel<Self>>(self, signed: bool, bits: u32, kernel: K) -> K::Output {
         best::with_dots(signed, bits, kernel)
     }
 
