@@ -262,8 +262,9 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn max_abs(self, a: Pair, b: Pair) -> Pair {
-        // This maximum of NaN and anything is NaN.
-        both(a, b, |a, b| f32x4_max(f32x4_abs(a), f32x4_abs(b)))
+        // The bits of non-negative floats order as integers do, with NaN above infinity; `f32x4.max`, which keeps NaN too,
+        // takes x86 eight instructions.
+        both(a, b, |a, b| i32x4_max(f32x4_abs(a), f32x4_abs(b)))
     }
 
     #[inline(always)]
