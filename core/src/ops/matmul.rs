@@ -222,8 +222,8 @@ pub fn matmuls<const N: usize>(cx: &Cx<'_>, ws: &[Matrix<'_>; N], x: &Input<'_>,
     });
 }
 
-/// Rows that the largest panel takes at once.
-const PANEL: usize = 64;
+/// Rows that the largest panel takes at once: that of floats with AVX-512, elsewhere that of ternary weights.
+const PANEL: usize = if cfg!(target_arch = "x86_64") { 64 } else { 32 };
 
 /// Some tasks per thread, so that one that is late delays little; whole panels of rows where possible.
 fn rows_per_task(width: usize, rows: usize, tokens: usize) -> usize {
