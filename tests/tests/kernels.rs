@@ -118,6 +118,20 @@ fn every_format_on_every_level_is_the_sum_of_products() {
     }
 }
 
+/// Kernels take so many at once, which differs; 273 is more than one such number of all of them and no multiple of any.
+#[test]
+fn hundreds_of_tokens_are_multiplied_like_few() {
+    let mut random = Random(16);
+    let (rows, tokens) = (11, 273);
+    for (dtype, cols) in [(Dtype::Q8_0, 2336), (Dtype::Q4_0, 96), (Dtype::Q4_K, 512), (Dtype::Q6_K, 2304)] {
+        let bytes = encoded(dtype, rows, cols, || random.normal() * 10.0);
+        let mut weights = vec![0.0; rows * cols];
+        dequantize_tensor(dtype, &bytes, &mut weights).unwrap();
+        let w = Matrix::new(dtype, rows, cols, &bytes).unwrap();
+        check_levels(&w, &weights, &random.normals(tokens * cols));
+    }
+}
+
 #[test]
 fn rows_by_fours_are_multiplied_like_rows() {
     let mut random = Random(12);

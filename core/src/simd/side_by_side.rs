@@ -67,9 +67,9 @@ pub trait WideDots<I: Isa> {
     /// before the last two. For every `quads` of them also tells where the sums of [`WideDots::dots`] start.
     fn widen(isa: I, pairs: &mut [[u8; 32]], quads: usize, starts: &mut [[u8; 32]]);
 
-    /// The products of weights of every row, in `QUADS` fours (4 or 8), and as many activations of some tokens, all that
-    /// there are or those of `half`, summed in a lane for each row: `each` is told of them for one element of `x` and of `to`
-    /// after the other.
+    /// The products of `w`, `QUADS` fours of every row (4 or 8), and as many activations: all that an element of `x` has,
+    /// or those of `half`. Sums have a lane for each row and begin at `start`. `each` is told those of one element after the
+    /// other, with the element of `to` in the same place.
     fn dots<const QUADS: usize, T>(
         isa: I,
         start: &[u8; 32],
