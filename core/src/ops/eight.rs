@@ -384,18 +384,6 @@ struct Place<'a, 'b> {
     r: usize,
 }
 
-impl Place<'_, '_> {
-    /// Sums of tokens from `t` on, of which those past the last go nowhere.
-    #[inline(always)]
-    fn put<I: Isa>(&mut self, isa: I, sums: &[I::F32x8; TOKENS], t: usize) {
-        let Self { out, start, r, .. } = self;
-        let rows = *r..out.width().min(*r + ROWS);
-        for (t, sums) in (t..out.rows()).zip(sums) {
-            put(isa, *sums, *start == 0, &mut out.row(t)[rows.clone()]);
-        }
-    }
-}
-
 /// A piece of 8 rows times all tokens.
 struct Multiply<'a, 'b, I: Isa> {
     isa: I,
@@ -416,19 +404,33 @@ impl<I: SideBySide, D: Dots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        let Multiply { isa, shape, weights, groups, x, mut place, .. } = self.0;
-        let last = place.out.rows() - 1;
+        let Multiply { isa, shape, weights, groups, x, place: Place { out, start, n_steps, r }, .. } = self.0;
+        let last = out.rows() - 1;
         for t in (0..=last).step_by(TOKENS) {
             // A last token stands in for those that are missing.
-            let steps =
-                |i: usize| &x.steps[(t + i).min(last) * place.n_steps + place.start..][..weights.len()];
-            let steps = array::from_fn(steps);
+            let steps = array::from_fn(|i| &x.steps[(t + i).min(last) * n_steps + start..][..weights.len()]);
             let sums = match shape.group {
                 32 => tile::<I, D, 8>(isa, shape, weights, groups, steps),
                 _ => tile::<I, D, 4>(isa, shape, weights, groups, steps),
             };
-            place.put(isa, &sums, t);
+            put_all(isa, sums, start == 0, out, t, r);
         }
+    }
+}
+
+/// [`put`] of some tokens from `t` on, in rows from `r` on; those past the last go nowhere.
+#[inline(always)]
+fn put_all<I: Isa>(
+    isa: I,
+    sums: impl IntoIterator<Item = I::F32x8>,
+    set: bool,
+    out: &mut Columns<'_, f32>,
+    t: usize,
+    r: usize,
+) {
+    let rows = r..out.width().min(r + ROWS);
+    for (i, sums) in sums.into_iter().enumerate().take(out.rows() - t) {
+        put(isa, sums, set, &mut out.row(t + i)[rows.clone()]);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 
-use super::{Multiply, ROWS, Shape, TOKENS, Weights, add_scaled, bytes, groups_of, quads_of};
+use super::{Multiply, Place, ROWS, Shape, TOKENS, Weights, add_scaled, bytes, groups_of, put_all, quads_of};
 use crate::ops::activations::{MAY_BE_WIDE, STEP, Wide32};
 use crate::ops::integers::Unpacked;
 use crate::simd::{Isa, Kernel, SideBySide, WideDots};
@@ -61,7 +61,7 @@ impl<I: SideBySide, D: WideDots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
 
     #[inline(always)]
     fn run<J: Isa>(self, _: J) {
-        let Multiply { isa, shape, weights, groups, x, sums, mut place } = self.0;
+        let Multiply { isa, shape, weights, groups, x, sums, place: Place { out, start, r, .. } } = self.0;
         let tiles = x.tokens().div_ceil(TOKENS);
         for first in (0..tiles).step_by(sums.len()) {
             let n = sums.len().min(tiles - first);
@@ -69,7 +69,7 @@ impl<I: SideBySide, D: WideDots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
             sums.fill([isa.zero(); TOKENS]);
             for (s, w) in weights.iter().enumerate() {
                 for group in 0..groups_of(s, groups) {
-                    let i = (place.start + s) * (STEP / 32) + group;
+                    let i = (start + s) * (STEP / 32) + group;
                     let x = &x.wide[i * tiles + first..][..n];
                     if shape.group == 32 {
                         add_group::<I, D, 8>(isa, shape, (w, group), x, sums);
@@ -80,7 +80,7 @@ impl<I: SideBySide, D: WideDots<I>> Kernel for MultiplyBy<'_, '_, I, D> {
                 }
             }
             for (i, sums) in sums.iter().enumerate() {
-                place.put(isa, sums, (first + i) * TOKENS);
+                put_all(isa, sums.iter().copied(), start == 0, out, (first + i) * TOKENS, r);
             }
         }
     }
